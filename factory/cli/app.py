@@ -1,0 +1,59 @@
+"""The `factory` command: its groups, its global options, and how errors become exit codes."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from factory import __version__
+from logs_schema.errors import FactoryError
+
+
+class FactoryGroup(TyperGroup):
+    """Prints a `FactoryError` as one clear sentence and exits with the code of its kind."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; anything but a `FactoryError` is a bug and keeps its traceback."""
+        try:
+            return super().invoke(ctx)
+        except FactoryError as error:
+            from factory.cli.common import visible
+
+            typer.echo(f"factory: {visible(str(error))}", err=True)
+            raise typer.Exit(error.exit_code) from error
+
+
+app = typer.Typer(
+    cls=FactoryGroup,
+    name="factory",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="From RAG failure logs to a proven adapter: import, mine, review, build, train, prove, promote.",
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"groundmill {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", "-c", help="Configuration file. [default: $FACTORY_CONFIG or factory.toml]"),
+    ] = None,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Global options; the settings are loaded when a command first asks for them."""
+
+
+def main() -> None:
+    """Entry point of the `factory` command."""
+    app()

@@ -1,0 +1,79 @@
+"""What every command shares: settings, the store, progress, and how a report is printed."""
+
+import sys
+from collections.abc import Iterable, Iterator, Sized
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Protocol, TypeVar
+
+import typer
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from factory.settings import Settings
+
+T = TypeVar("T")
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print the report as JSON on stdout.")]
+
+
+class Report(Protocol):
+    """A command's result: a pydantic model that can tell itself as text."""
+
+    def text(self) -> str:
+        """Plain text for a terminal."""
+        ...
+
+    def model_dump_json(self, *, indent: int | None = None) -> str:
+        """The same as JSON."""
+        ...
+
+
+def settings_of(ctx: typer.Context) -> "Settings":
+    """Settings, loaded once a command from `--config`, the environment and the defaults."""
+    from factory.settings import Settings, load
+
+    root = ctx.find_root()
+    if not isinstance(root.obj, Settings):
+        config: Path | None = root.params.get("config")
+        root.obj = load(config)
+    settings: Settings = root.obj
+    return settings
+
+
+def store_of(ctx: typer.Context) -> "Engine":
+    """The store that the settings name; a new SQLite file is created and migrated."""
+    from logs_schema.store import open_store
+
+    return open_store(settings_of(ctx).store_url)
+
+
+def emit(report: Report, as_json: bool) -> None:
+    """Print a report to stdout: text for people, JSON for programs."""
+    typer.echo(report.model_dump_json(indent=2) if as_json else visible(report.text()))
+
+
+def visible(text: str) -> str:
+    """The text with control characters made visible: logs must not steer the reader's terminal."""
+    shown = []
+    for character in text:
+        code = ord(character)
+        if character in "\n\t" or not (
+            code < 32 or 127 <= code < 160 or 0x202A <= code <= 0x202E or 0x2066 <= code <= 0x2069
+        ):
+            shown.append(character)
+        else:
+            shown.append(chr(0x2400 + code) if code < 32 else "\ufffd")
+    return "".join(shown)
+
+
+def track(items: Iterable[T], *, description: str = "", total: int | None = None) -> Iterator[T]:
+    """Yield the items under a progress bar on stderr; without a terminal there, just yield them."""
+    if not sys.stderr.isatty():
+        yield from items
+        return
+    from rich.console import Console
+    from rich.progress import track as rich_track
+
+    known = total if total is not None else len(items) if isinstance(items, Sized) else None
+    yield from rich_track(items, description=description, total=known, console=Console(stderr=True), transient=True)

@@ -1,0 +1,52 @@
+"""`[mining]`: thresholds of the rules, and the review budget."""
+
+from pydantic import Field, model_validator
+
+from logs_schema.settings import Section
+
+
+class MiningSettings(Section):
+    """`[mining]`. Thresholds do not transfer between deployments: look at `factory findings` and set yours."""
+
+    faithful: float = Field(default=0.5, ge=0, le=1)
+    """Below it a response counts as not supported by its contexts."""
+    sufficient: float = Field(default=0.5, ge=0, le=1)
+    """From it on the contexts count as holding the answer."""
+    incomplete: float = Field(default=0.2, ge=0, le=1)
+    """Below this completeness a faithful response counts as leaving out what the context holds."""
+    citations: bool = True
+    """Whether answers must cite their passages as [n]."""
+    format_regex: str | None = None
+    """A response that does not match it (search, dot matches newline) is `bad_format`."""
+    budget: int = Field(default=200, ge=1)
+    """Records that may wait for review at a time."""
+    audit_share: float = Field(default=0.1, ge=0, le=1)
+    """Share of the budget that is uniformly random, unseen by the miner, never trained on."""
+    shares: dict[str, float] = Field(
+        default_factory=lambda: {
+            "unfaithful": 0.35,
+            "over_refusal": 0.1,
+            "incomplete": 0.1,
+            "bad_citation": 0.15,
+            "bad_format": 0.05,
+            "missing_abstention": 0.25,
+        }
+    )
+    """Share of the rest per failure; what a failure does not use goes to the others, in this order."""
+    per_user: int = Field(default=20, ge=1)
+    """Records of one user that may be queued at a time, so that nobody can flood the queue."""
+    seed: int = 17
+
+    @model_validator(mode="after")
+    def _shares_are_known(self) -> "MiningSettings":
+        from logs_schema.taxonomy import ROUTES, Failure, Route
+
+        reviewable = {failure.value for failure in Failure if ROUTES[failure] is Route.behaviour}
+        unknown = sorted(set(self.shares) - reviewable)
+        if unknown:
+            raise ValueError(
+                f"shares: {', '.join(unknown)} is not reviewable; choose from {', '.join(sorted(reviewable))}"
+            )
+        if any(share < 0 for share in self.shares.values()) or sum(self.shares.values()) > 1 + 1e-9:
+            raise ValueError("shares must be 0 or more and sum to at most 1")
+        return self

@@ -1,0 +1,131 @@
+"""`factory.toml` and `FACTORY_*`: every section in one frozen value, loaded by the command line only."""
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
+
+from factory.dataset.settings import DatasetSettings
+from factory.mining.settings import MiningSettings
+from labeling.settings import LabelingSettings
+from logs_schema.errors import ConfigurationError
+from logs_schema.settings import HouseSettings, ImportSettings, Section, StoreSettings
+from training.settings import EvaluationSettings, GateSettings, TrainingSettings
+
+CONFIG_FILE = "factory.toml"
+NOT_SETTINGS = {"FACTORY_ARGILLA_API_KEY", "FACTORY_CONFIG"}
+"""Variables of the same prefix that are not settings: a secret, and the path of the file itself."""
+
+
+class ScheduleSettings(Section):
+    """`[schedule]`: when `factory retrain` is due, and who promotes."""
+
+    min_new_reviews: int = Field(default=50, ge=1)
+    """Accepted reviews since the last dataset that make a retraining due."""
+    promotion: Literal["manual", "auto"] = "manual"
+    """`auto` promotes what passes the gate; `manual` waits for `factory approve --by NAME`."""
+    silent_after_hours: float = Field(default=48.0, gt=0)
+    """`factory status` warns when the newest log is older."""
+
+
+class Settings(BaseSettings):
+    """All sections. Environment variables (`FACTORY_MINING__BUDGET=50`) override the file."""
+
+    model_config = SettingsConfigDict(env_prefix="FACTORY_", env_nested_delimiter="__", frozen=True, extra="forbid")
+
+    root: Path
+    """Folder of `factory.toml`; every relative path in the settings starts there."""
+    store: StoreSettings = StoreSettings()
+    imports: ImportSettings = ImportSettings()
+    house: HouseSettings = HouseSettings()
+    mining: MiningSettings = MiningSettings()
+    labeling: LabelingSettings = LabelingSettings()
+    dataset: DatasetSettings = DatasetSettings()
+    training: TrainingSettings = TrainingSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+    gate: GateSettings = GateSettings()
+    schedule: ScheduleSettings = ScheduleSettings()
+
+    def path(self, relative: str) -> Path:
+        """A path from the settings, absolute."""
+        return (self.root / relative).absolute()
+
+    @property
+    def store_url(self) -> str:
+        """SQLAlchemy URL of the store, with a SQLite path made absolute."""
+        prefix = "sqlite:///"
+        if not self.store.url.startswith(prefix):
+            return self.store.url
+        return prefix + str(self.path(self.store.url.removeprefix(prefix)))
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment wins over the file, whose content is handed to the constructor."""
+        return env_settings, init_settings
+
+
+def load(config: Path | None = None) -> Settings:
+    """Settings from `config`, else `$FACTORY_CONFIG`, else `./factory.toml`, else the defaults.
+
+    Raises:
+        ConfigurationError: with every mistake in the file and the environment at once.
+    """
+    named = config or (Path(os.environ["FACTORY_CONFIG"]) if os.environ.get("FACTORY_CONFIG") else None)
+    file = named or Path(CONFIG_FILE)
+    content: dict[str, Any] = {}
+    if file.is_file():
+        try:
+            content = tomllib.loads(file.read_text(encoding="utf-8"))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigurationError(
+                f"{file} is not valid TOML: {error}. Mend it, or run `factory init` elsewhere."
+            ) from error
+    elif named:
+        raise ConfigurationError(f"There is no configuration file {file}. Create one with `factory init`.")
+    known = {name for name in Settings.model_fields if name != "root"}
+    mistakes = [f"{file}: unknown section [{name}]" for name in content if name not in known]
+    mistakes += [
+        f"${name}: unknown setting"
+        for name in sorted(os.environ)
+        if name.startswith("FACTORY_") and name not in NOT_SETTINGS and not _is_setting(name)
+    ]
+    settings = None
+    try:
+        settings = Settings(
+            root=file.absolute().parent, **{key: value for key, value in content.items() if key in known}
+        )
+    except ValidationError as error:
+        mistakes += [f"{_where(file, detail['loc'])}: {detail['msg']}" for detail in error.errors()]
+    except SettingsError as error:
+        mistakes.append(f"environment: {error}")
+    if mistakes or settings is None:
+        listed = "\n  ".join(mistakes)
+        raise ConfigurationError(f"The configuration has {len(mistakes)} mistake(s):\n  {listed}")
+    return settings
+
+
+def _is_setting(variable: str) -> bool:
+    section, _, key = variable.removeprefix("FACTORY_").lower().partition("__")
+    field = Settings.model_fields.get(section)
+    annotation = field.annotation if field and section != "root" else None
+    return (
+        isinstance(annotation, type)
+        and issubclass(annotation, Section)
+        and key.split("__")[0] in annotation.model_fields
+    )
+
+
+def _where(file: Path, location: tuple[int | str, ...]) -> str:
+    section, *keys = [str(part) for part in location]
+    variable = "__".join([f"FACTORY_{section}", *keys]).upper()
+    return f"${variable}" if variable in os.environ else f"{file}: [{section}] {'.'.join(keys)}"

@@ -1,0 +1,42 @@
+"""Settings that every package shares: the store, and the rules of the house."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Section(BaseModel):
+    """A frozen section of `factory.toml` that refuses unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class StoreSettings(Section):
+    """`[store]`: where logs and everything learned from them are kept."""
+
+    url: str = "sqlite:///groundmill.db"
+    """SQLAlchemy URL; a relative SQLite path is relative to the folder of `factory.toml`."""
+
+
+class ImportSettings(Section):
+    """`[imports]`: where production logs come from."""
+
+    files: tuple[str, ...] = ("logs/*.jsonl",)
+    """Glob patterns, relative to the folder of `factory.toml`, that `factory nightly` imports."""
+    format: Literal["auto", "native", "openinference"] = "auto"
+    source: str = Field(default="production", min_length=1, max_length=100)
+    """Name of the application, when a log line does not give one."""
+
+
+class HouseSettings(Section):
+    """`[house]`: rules that miner, curators, dataset, metrics and prompts share."""
+
+    abstention: str = Field(default="I don't know based on the provided context.", min_length=3)
+    """The one wording of "I don't know" that is taught and expected."""
+    guidelines_version: str = Field(default="1", min_length=1)
+    """Raise it when the guidelines for curators change: reviews made under another are held back."""
+    system_prompt: str = (
+        "You answer questions from the numbered context passages only. Cite the passage that you use like [1]. "
+        "If the passages do not hold the answer, say that you don't know."
+    )
+    """Used where the logs do not show which prompt production used."""

@@ -1,0 +1,330 @@
+"""Every table of the store. Rows are storage only: validation happens in `records`.
+
+`table=True` classes do not validate, and their instances expire at commit: only `store.py` and
+the modules that own a table touch rows, and they hand out values.
+"""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import JSON, Column, DateTime, Dialect, ForeignKey, Index, String, Text, TypeDecorator, UniqueConstraint
+from sqlmodel import Field, SQLModel
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """A moment, kept in UTC on every database (SQLite drops time zones)."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Convert to UTC before storing."""
+        return None if value is None else value.astimezone(UTC)
+
+    def process_result_value(self, value: Any | None, dialect: Dialect) -> datetime | None:
+        """Attach UTC, or convert to it, after reading."""
+        if value is None:
+            return None
+        moment: datetime = value
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def now() -> datetime:
+    """The present moment, in UTC."""
+    return datetime.now(UTC)
+
+
+def _moment(*, nullable: bool = False, index: bool = False) -> Any:
+    return Column(UtcDateTime(), nullable=nullable, index=index)
+
+
+def _parent(target: str, *, nullable: bool = False, index: bool = True, delete: str = "CASCADE") -> Any:
+    return Column(String(), ForeignKey(target, ondelete=delete), nullable=nullable, index=index)
+
+
+# --- logs -----------------------------------------------------------------------------------------
+
+
+class Passage(SQLModel, table=True):
+    """A passage text, stored once however often it was retrieved."""
+
+    hash: str = Field(primary_key=True)
+    text: str = Field(sa_column=Column(Text(), nullable=False))
+
+
+class Prompt(SQLModel, table=True):
+    """A prompt template seen in the logs."""
+
+    hash: str = Field(primary_key=True)
+    template: dict[str, Any] = Field(sa_column=Column(JSON(), nullable=False))
+
+
+class Interaction(SQLModel, table=True):
+    """One RagRecord without its contexts and feedback."""
+
+    __table_args__ = (UniqueConstraint("source", "source_id"),)
+
+    id: str = Field(primary_key=True)
+    source: str
+    source_id: str
+    content_hash: str
+    occurred_at: datetime = Field(sa_column=_moment(index=True))
+    query: str = Field(sa_column=Column(Text(), nullable=False))
+    response: str = Field(sa_column=Column(Text(), nullable=False))
+    history: list[dict[str, Any]] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
+    prompt_hash: str | None = Field(default=None, sa_column=_parent("prompt.hash", nullable=True, delete="RESTRICT"))
+    prompt_version: str | None = None
+    truncated: bool | None = None
+    model: str | None = None
+    reference: str | None = Field(default=None, sa_column=Column(Text()))
+    latency_ms: float | None = None
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    session_id: str | None = Field(default=None, index=True)
+    user_id: str | None = Field(default=None, index=True)
+    tags: list[str] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
+    error: str | None = None
+    imported_at: datetime = Field(default_factory=now, sa_column=_moment())
+
+
+class ContextLink(SQLModel, table=True):
+    """A passage in one interaction, at its rank."""
+
+    __tablename__ = "context"
+    __table_args__ = (Index("ix_context_doc", "doc_id", "updated_at"),)
+
+    interaction_id: str = Field(
+        sa_column=Column(String(), ForeignKey("interaction.id", ondelete="CASCADE"), primary_key=True)
+    )
+    rank: int = Field(primary_key=True)
+    passage_hash: str = Field(sa_column=_parent("passage.hash", delete="RESTRICT"))
+    doc_id: str | None = None
+    title: str | None = None
+    url: str | None = None
+    version: str | None = None
+    updated_at: datetime | None = Field(default=None, sa_column=_moment(nullable=True))
+    groups: list[str] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
+    score: float | None = None
+
+
+class FeedbackEvent(SQLModel, table=True):
+    """One feedback event. It names its trace, not a row: feedback may come before the log line."""
+
+    __tablename__ = "feedback"
+
+    source: str = Field(primary_key=True)
+    source_id: str = Field(primary_key=True)
+    identifier: str = Field(primary_key=True)
+    kind: str
+    value: float | None = None
+    label: str | None = None
+    comment: str | None = Field(default=None, sa_column=Column(Text()))
+    correction: str | None = Field(default=None, sa_column=Column(Text()))
+    by: str | None = None
+    occurred_at: datetime | None = Field(default=None, sa_column=_moment(nullable=True))
+    simulated: bool = False
+
+
+class PendingSpan(SQLModel, table=True):
+    """A span whose trace is not whole yet; it joins when the rest of the trace comes."""
+
+    __tablename__ = "pending_span"
+
+    source: str = Field(primary_key=True)
+    trace_id: str = Field(primary_key=True)
+    span_id: str = Field(primary_key=True)
+    span: dict[str, Any] = Field(sa_column=Column(JSON(), nullable=False))
+
+
+class ImportRun(SQLModel, table=True):
+    """One imported file."""
+
+    __tablename__ = "import_run"
+
+    id: int | None = Field(default=None, primary_key=True)
+    file: str
+    format: str
+    started_at: datetime = Field(default_factory=now, sa_column=_moment())
+    finished_at: datetime | None = Field(default=None, sa_column=_moment(nullable=True))
+    new: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    rejected: int = 0
+
+
+# --- mining and curation --------------------------------------------------------------------------
+
+
+class FindingRow(SQLModel, table=True):
+    """What the miner says of one interaction; `failure = none` marks it as mined too."""
+
+    __tablename__ = "finding"
+    __table_args__ = (Index("ix_finding_failure", "failure", "route"),)
+
+    interaction_id: str = Field(
+        sa_column=Column(String(), ForeignKey("interaction.id", ondelete="CASCADE"), primary_key=True)
+    )
+    miner_version: str
+    """Hash of the miner's code version and thresholds; another one is due for mining again."""
+    record_hash: str
+    """Content hash of the record when it was mined."""
+    failure: str
+    secondary: list[str] = Field(default_factory=list, sa_column=Column(JSON(), nullable=False))
+    route: str
+    confidence: float
+    scores: dict[str, Any] = Field(sa_column=Column(JSON(), nullable=False))
+    evidence: list[dict[str, Any]] = Field(default_factory=list, sa_column=Column(JSON(), nullable=False))
+    why: str = Field(sa_column=Column(Text(), nullable=False))
+    mined_at: datetime = Field(default_factory=now, sa_column=_moment())
+
+
+class QueueItem(SQLModel, table=True):
+    """A record that curators should see."""
+
+    __tablename__ = "queue"
+
+    interaction_id: str = Field(
+        sa_column=Column(String(), ForeignKey("interaction.id", ondelete="CASCADE"), primary_key=True)
+    )
+    reason: str
+    """`finding` or `audit`."""
+    failure: str | None = None
+    """Primary failure when queued; None for audit."""
+    priority: float
+    """Higher comes first."""
+    queued_at: datetime = Field(default_factory=now, sa_column=_moment())
+    pushed_at: datetime | None = Field(default=None, sa_column=_moment(nullable=True))
+    pushed_to: str | None = None
+    """`URL workspace/dataset` of the Argilla that holds it."""
+
+
+class Review(SQLModel, table=True):
+    """What one curator decided about one record."""
+
+    __table_args__ = (UniqueConstraint("interaction_id", "reviewer"),)
+
+    id: str = Field(primary_key=True)
+    """16 hexadecimal digits from interaction and reviewer."""
+    interaction_id: str = Field(sa_column=_parent("interaction.id"))
+    reviewer: str
+    decision: str
+    ideal_answer: str | None = Field(default=None, sa_column=Column(Text()))
+    failure: str | None = None
+    """The failure as the curator sees it; None when not said."""
+    comment: str | None = Field(default=None, sa_column=Column(Text()))
+    draft: str | None = Field(default=None, sa_column=Column(Text()))
+    draft_source: str = "none"
+    audit: bool = False
+    guidelines_version: str
+    record_hash: str
+    """Content hash of the record that the curator saw."""
+    reviewed_at: datetime = Field(sa_column=_moment())
+    pulled_at: datetime = Field(default_factory=now, sa_column=_moment())
+
+
+# --- datasets, adapters, promotions ---------------------------------------------------------------
+
+
+class DatasetVersion(SQLModel, table=True):
+    """One built dataset folder."""
+
+    __tablename__ = "dataset"
+
+    id: str = Field(primary_key=True)
+    path: str
+    manifest: dict[str, Any] = Field(sa_column=Column(JSON(), nullable=False))
+    created_at: datetime = Field(default_factory=now, sa_column=_moment())
+
+
+class DatasetRow(SQLModel, table=True):
+    """Which record and review a row of a dataset version came from."""
+
+    __tablename__ = "dataset_row"
+    __table_args__ = (Index("ix_dataset_row_interaction", "interaction_id"),)
+
+    dataset_id: str = Field(sa_column=Column(String(), ForeignKey("dataset.id", ondelete="CASCADE"), primary_key=True))
+    example_id: str = Field(primary_key=True)
+    kind: str
+    split: str
+    interaction_id: str | None = None
+    review_id: str | None = None
+
+
+class SplitPlacement(SQLModel, table=True):
+    """The side on which a record was placed once; it never moves."""
+
+    __tablename__ = "split_placement"
+
+    interaction_id: str = Field(
+        sa_column=Column(String(), ForeignKey("interaction.id", ondelete="CASCADE"), primary_key=True)
+    )
+    split: str
+    group: str = Field(sa_column=Column("leak_group", String(), nullable=False))
+    placed_at: datetime = Field(default_factory=now, sa_column=_moment())
+
+
+class Adapter(SQLModel, table=True):
+    """One trained adapter."""
+
+    id: str = Field(primary_key=True)
+    """16 hexadecimal digits: hash of the adapter's weights and what they were trained on."""
+    dataset_id: str = Field(sa_column=_parent("dataset.id", delete="RESTRICT"))
+    base_model: str
+    path: str
+    sha256: str
+    seed: int
+    config: dict[str, Any] = Field(sa_column=Column(JSON(), nullable=False))
+    created_at: datetime = Field(default_factory=now, sa_column=_moment())
+
+
+class Evaluation(SQLModel, table=True):
+    """One evaluation of an adapter on the held-out rows of a dataset."""
+
+    id: str = Field(primary_key=True)
+    adapter_id: str = Field(sa_column=_parent("adapter.id", delete="RESTRICT"))
+    champion_id: str | None = None
+    """Champion that it was compared with; None when there was none."""
+    dataset_id: str = Field(sa_column=_parent("dataset.id", delete="RESTRICT"))
+    path: str
+    report: dict[str, Any] = Field(sa_column=Column(JSON(), nullable=False))
+    created_at: datetime = Field(default_factory=now, sa_column=_moment())
+
+
+class GateDecision(SQLModel, table=True):
+    """What the gate said of one evaluation."""
+
+    __tablename__ = "gate"
+
+    id: str = Field(primary_key=True)
+    evaluation_id: str = Field(sa_column=_parent("evaluation.id", delete="RESTRICT"))
+    adapter_id: str = Field(sa_column=_parent("adapter.id", delete="RESTRICT"))
+    passed: bool
+    checks: list[dict[str, Any]] = Field(sa_column=Column(JSON(), nullable=False))
+    created_at: datetime = Field(default_factory=now, sa_column=_moment())
+
+
+class Promotion(SQLModel, table=True):
+    """Append-only log of what runs in production: the champion is the last row."""
+
+    id: int | None = Field(default=None, primary_key=True)
+    action: str
+    adapter_id: str | None = Field(default=None, sa_column=_parent("adapter.id", nullable=True, delete="RESTRICT"))
+    """None: back to the plain base model."""
+    gate_id: str | None = Field(default=None, sa_column=_parent("gate.id", nullable=True, delete="RESTRICT"))
+    by: str
+    note: str | None = None
+    created_at: datetime = Field(default_factory=now, sa_column=_moment())
+
+
+class JobRun(SQLModel, table=True):
+    """One run of `nightly`, `retrain` or another scheduled command."""
+
+    __tablename__ = "job_run"
+
+    id: int | None = Field(default=None, primary_key=True)
+    job: str
+    started_at: datetime = Field(default_factory=now, sa_column=_moment(index=True))
+    finished_at: datetime | None = Field(default=None, sa_column=_moment(nullable=True))
+    outcome: str | None = None
+    """`done`, `nothing due`, `refused`, or `failed: …`; None while it runs or when it was killed."""
+    report: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))

@@ -1,0 +1,85 @@
+import re
+from pathlib import Path
+
+import pytest
+
+from factory.config_template import init, render
+from factory.settings import Settings, load
+from logs_schema.errors import ConfigurationError
+
+
+def test_defaults_work_without_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = load()
+    assert settings.root == tmp_path
+    assert settings.store_url == f"sqlite:///{tmp_path}/groundmill.db"
+
+
+def test_the_environment_wins_over_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "factory.toml"
+    file.write_text("[mining]\nbudget = 7\nper_user = 3\n")
+    monkeypatch.setenv("FACTORY_MINING__BUDGET", "9")
+    settings = load(file)
+    assert (settings.mining.budget, settings.mining.per_user) == (9, 3)
+
+
+def test_every_mistake_is_reported_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "factory.toml"
+    file.write_text('[mining]\nbudget = "many"\nbudgget = 3\n[minning]\nx = 1\n[training]\nepochs = -1\n')
+    monkeypatch.setenv("FACTORY_GATE__MIN_ROWS", "few")
+    monkeypatch.setenv("FACTORY_MININNG__BUDGET", "3")
+    with pytest.raises(ConfigurationError) as caught:
+        load(file)
+    message = str(caught.value)
+    for mistake in (
+        "[mining] budget:",
+        "[mining] budgget",
+        "[minning]",
+        "[training] epochs",
+        "$FACTORY_GATE__MIN_ROWS",
+    ):
+        assert mistake in message
+    assert "$FACTORY_MININNG__BUDGET: unknown setting" in message
+    assert "6 mistake(s)" in message
+
+
+@pytest.mark.parametrize("content", [b"[mining\n", b"\xff\xfe\x00"])
+def test_a_broken_file_is_named(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "factory.toml"
+    file.write_bytes(content)
+    with pytest.raises(ConfigurationError, match=r"factory\.toml is not valid TOML"):
+        load(file)
+
+
+def test_a_missing_file_that_was_named_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="factory init"):
+        load(tmp_path / "none.toml")
+
+
+def test_review_shares_must_be_known_and_sum_to_one_at_most(tmp_path: Path) -> None:
+    file = tmp_path / "factory.toml"
+    file.write_text("[mining]\nshares = { retrieval_miss = 0.5 }\n")
+    with pytest.raises(ConfigurationError, match="retrieval_miss is not reviewable"):
+        load(file)
+    file.write_text("[mining]\nshares = { unfaithful = 0.7, over_refusal = 0.7 }\n")
+    with pytest.raises(ConfigurationError, match="sum to at most 1"):
+        load(file)
+
+
+def test_the_template_shows_every_setting_at_its_default(tmp_path: Path) -> None:
+    file = tmp_path / "factory.toml"
+    lines = render().splitlines()
+    settings = [line.removeprefix("# ") for line in lines if line.startswith("[") or re.match(r"# \w+ = ", line)]
+    file.write_text("\n".join(settings))
+    assert load(file) == load(init(tmp_path / "other")).model_copy(update={"root": tmp_path})
+    for name, field in Settings.model_fields.items():
+        if name != "root":
+            assert f"[{name}]" in lines
+            for key in type(field.default).model_fields:
+                assert any(re.match(rf"# {key} (=|is not set)", line) for line in lines), (name, key)
+
+
+def test_init_never_overwrites(tmp_path: Path) -> None:
+    init(tmp_path)
+    with pytest.raises(ConfigurationError, match="left as it is"):
+        init(tmp_path)

@@ -1,0 +1,1 @@
+"""QLoRA training on accepted rows, evaluation against the champion, the gate and the registry."""
