@@ -13,7 +13,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 
 def _as_utc(moment: datetime) -> datetime:
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    try:
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("the time is out of range") from error
 
 
 UtcDatetime = Annotated[datetime, AfterValidator(_as_utc)]
@@ -38,7 +41,7 @@ class Context(Value):
 
     text: str
     """The passage; empty when the log carries only an id."""
-    doc_id: str | None = None
+    doc_id: str | None = Field(default=None, max_length=600)
     """Document that the passage comes from; several passages may share one."""
     title: str | None = None
     url: str | None = None
@@ -64,7 +67,7 @@ class FeedbackKind(StrEnum):
 class Feedback(Value):
     """One feedback event about one answer."""
 
-    identifier: str
+    identifier: str = Field(max_length=500)
     """Identifies the event within its trace: the same one again replaces it."""
     kind: FeedbackKind
     value: float | None = Field(default=None, ge=-1, le=1)
@@ -134,10 +137,10 @@ class RagRecord(Value):
     reference: str | None = None
     """A reference answer that came with the log (evaluation sets); never made up."""
     latency_ms: float | None = Field(default=None, ge=0)
-    prompt_tokens: int | None = Field(default=None, ge=0)
-    completion_tokens: int | None = Field(default=None, ge=0)
-    session_id: str | None = None
-    user_id: str | None = None
+    prompt_tokens: int | None = Field(default=None, ge=0, lt=2**31)
+    completion_tokens: int | None = Field(default=None, ge=0, lt=2**31)
+    session_id: str | None = Field(default=None, max_length=500)
+    user_id: str | None = Field(default=None, max_length=500)
     tags: tuple[str, ...] = ()
     error: str | None = None
     """What the application logged when it failed."""

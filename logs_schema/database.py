@@ -1,0 +1,206 @@
+"""Opening the store: SQLite by default, PostgreSQL where one machine is outgrown; and its migrations."""
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url, text
+from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+
+from logs_schema.errors import ConfigurationError, FactoryError, NotReadyError
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+BUSY_SECONDS = 30
+CONNECT_SECONDS = 10
+UPGRADE_LOCK = 7_201_663
+"""Key of the PostgreSQL advisory lock under which a store is migrated."""
+
+
+def open_store(url: str) -> Engine:
+    """Engine of the store at an SQLAlchemy URL; an empty one is migrated to the newest schema.
+
+    SQLite: the folder and the file (mode 0600) are created when they are missing.
+
+    Raises:
+        ConfigurationError: the URL, the file or the server is not usable, or a newer version made the store.
+        NotReadyError: the store is older than this version.
+    """
+    engine = _engine(url)
+    head = _script().get_current_head()
+    with _explained(engine.url), engine.connect() as connection:
+        current = _revision(connection)
+        empty = current is None and not inspect(connection).get_table_names()
+    if empty:
+        _upgrade(engine)
+    elif current != head:
+        _refuse_foreign(engine.url, current)
+        raise NotReadyError(
+            f"The store {_shown(engine.url)} has schema {current}, this version needs {head}: run `factory db upgrade`."
+        )
+    return engine
+
+
+def upgrade(url: str) -> tuple[str | None, str]:
+    """Migrate the store to the newest schema, in one transaction; (old, new) revision.
+
+    Raises:
+        ConfigurationError: as `open_store`.
+    """
+    return _upgrade(_engine(url))
+
+
+@contextmanager
+def writing(engine: Engine) -> Iterator[Connection]:
+    """A transaction that holds the write lock from its beginning: for code that reads, then writes.
+
+    On SQLite a transaction that began with a SELECT fails when another process wrote in between;
+    this one waits for its turn first.
+    """
+    with engine.begin() as connection:
+        if connection.dialect.name == "sqlite":
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        yield connection
+
+
+def _engine(text_url: str) -> Engine:
+    try:
+        url = make_url(text_url)
+    except (ArgumentError, ValueError) as error:
+        raise ConfigurationError(
+            "[store] url is not a database URL; write sqlite:///groundmill.db or "
+            "postgresql+psycopg://USER:PASSWORD@HOST/DATABASE (percent-encode special characters of the password)."
+        ) from error
+    if url.drivername in {"postgresql", "postgres"}:
+        url = url.set(drivername="postgresql+psycopg")
+    if url.drivername in {"sqlite", "sqlite+pysqlite"}:
+        return _sqlite(url)
+    if url.drivername == "postgresql+psycopg":
+        return _postgresql(url)
+    raise ConfigurationError(
+        f"[store] url begins with {url.drivername}://, which is not supported: use sqlite:/// or postgresql+psycopg://."
+    )
+
+
+def _sqlite(url: URL) -> Engine:
+    if not url.database or url.database == ":memory:" or url.query:
+        raise ConfigurationError("[store] url must name a SQLite file, without options: sqlite:///groundmill.db")
+    path = Path(url.database)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    except OSError as error:
+        raise ConfigurationError(
+            f"The store {path} cannot be opened for writing: {error.strerror}. Choose another file in [store] url."
+        ) from error
+    engine = create_engine(url)
+
+    @event.listens_for(engine, "connect")
+    def _configure(connection: sqlite3.Connection, _: object) -> None:
+        connection.isolation_level = None  # transactions begin where _begin says, not where the driver guesses
+        for pragma in (
+            f"busy_timeout={BUSY_SECONDS * 1000}",
+            "journal_mode=WAL",
+            "synchronous=FULL",
+            "foreign_keys=ON",
+        ):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "before_cursor_execute")
+    def _begin(connection: Connection, cursor: Any, statement: str, *_: object) -> None:
+        verb = statement.split(maxsplit=1)[0].upper()
+        raw = connection.connection.dbapi_connection
+        if verb != "BEGIN" and isinstance(raw, sqlite3.Connection) and not raw.in_transaction:
+            connection.exec_driver_sql("BEGIN" if verb in {"SELECT", "PRAGMA"} else "BEGIN IMMEDIATE")
+
+    @event.listens_for(engine, "handle_error")
+    def _explain(context: ExceptionContext) -> None:
+        original = context.original_exception
+        if isinstance(original, sqlite3.OperationalError):
+            context.chained_exception = _sqlite_error(path, str(original))
+
+    return engine
+
+
+def _sqlite_error(path: Path, message: str) -> FactoryError | None:
+    if "locked" in message:
+        return NotReadyError(f"Another command has been writing to {path} for {BUSY_SECONDS} s: run this again later.")
+    if "full" in message or "I/O error" in message:
+        return FactoryError(f"Writing to {path} failed ({message}): free some disk space and run this again.")
+    if "readonly" in message or "unable to open" in message:
+        return ConfigurationError(f"The store {path} cannot be written ({message}): mend its permissions.")
+    return None
+
+
+def _postgresql(url: URL) -> Engine:
+    try:
+        return create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": CONNECT_SECONDS})
+    except ImportError as error:
+        raise ConfigurationError(
+            "The PostgreSQL driver is not installed: run pip install 'groundmill[postgres]'."
+        ) from error
+
+
+def _script() -> ScriptDirectory:
+    return ScriptDirectory.from_config(_config())
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    return config
+
+
+def _revision(connection: Connection) -> str | None:
+    revision: str | None = MigrationContext.configure(connection).get_current_revision()
+    return revision
+
+
+def _upgrade(engine: Engine) -> tuple[str | None, str]:
+    config = _config()
+    with _explained(engine.url), writing(engine) as connection:
+        if connection.dialect.name == "postgresql":
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": UPGRADE_LOCK})
+        old = _revision(connection)
+        if old is not None or inspect(connection).get_table_names():
+            _refuse_foreign(engine.url, old)
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+        new = _revision(connection)
+    return old, str(new)
+
+
+def _refuse_foreign(url: URL, revision: str | None) -> None:
+    if revision is None:
+        raise ConfigurationError(
+            f"{_shown(url)} holds tables of another application: give the factory a database of its own in [store] url."
+        )
+    if revision not in {script.revision for script in _script().walk_revisions()}:
+        raise ConfigurationError(
+            f"The store {_shown(url)} has schema {revision}, which this version does not know: "
+            "install the newer groundmill that made it."
+        )
+
+
+def _shown(url: URL) -> str:
+    """The URL without password or options, for messages."""
+    return url.set(query={}).render_as_string(hide_password=True)
+
+
+@contextmanager
+def _explained(url: URL) -> Iterator[None]:
+    """Turn a database's refusal into one sentence; the driver's text never holds the password."""
+    try:
+        yield
+    except DBAPIError as error:
+        reason = next(iter(str(error.orig).splitlines()), "no reason given")
+        raise ConfigurationError(f"The store {_shown(url)} cannot be opened: {reason}") from error
+    except SQLAlchemyError as error:
+        raise ConfigurationError(f"The store {_shown(url)} cannot be opened: {type(error).__name__}") from error

@@ -1,0 +1,73 @@
+"""The rejects file of an import: what could not be read, where it stood, and why."""
+
+import hashlib
+import json
+import os
+import re
+from pathlib import Path
+from types import TracebackType
+from typing import IO
+
+from logs_schema.errors import ConfigurationError
+from logs_schema.importers.read import Line
+
+
+class Rejects:
+    """Context manager: collects rejected lines in a file that appears whole when the block ends well.
+
+    Importing the same file again replaces its rejects; without any, the old ones go away. The
+    file is readable by its owner only: it holds log text.
+    """
+
+    def __init__(self, folder: Path | None, file: str) -> None:
+        name = "stdin" if file == "-" else Path(file).name
+        place = file if file == "-" else str(Path(file).absolute())
+        key = hashlib.sha256(place.encode("utf-8", "surrogateescape")).hexdigest()[:8]
+        safe = re.sub(r"[^\w.-]", "_", name, flags=re.ASCII)[:100]
+        self.file = file
+        self.path = folder / f"{safe}.{key}.rejects.jsonl" if folder else None
+        self.count = 0
+        self._stream: IO[str] | None = None
+
+    def add(self, line: Line, reason: str) -> None:
+        """Keep one line and the reason."""
+        self.count += 1
+        if self.path is None:
+            return
+        if self._stream is None:
+            self._stream = self._open(self._partial(self.path))
+        entry = {"file": self.file, "line": line.number, "reason": reason, "text": line.text}
+        self._stream.write(json.dumps(entry) + "\n")
+
+    def __enter__(self) -> "Rejects":
+        """Begin."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        """Put the file in its place, or throw it away when the import failed."""
+        if self._stream:
+            self._stream.flush()
+            os.fsync(self._stream.fileno())
+            self._stream.close()
+        if self.path is None:
+            return
+        if kind:
+            self._partial(self.path).unlink(missing_ok=True)
+        elif self._stream:
+            self._partial(self.path).replace(self.path)
+        else:
+            self.path.unlink(missing_ok=True)
+
+    @staticmethod
+    def _partial(path: Path) -> Path:
+        return path.with_name(f".{path.name}.partial")
+
+    @staticmethod
+    def _open(partial: Path) -> IO[str]:
+        try:
+            partial.parent.mkdir(parents=True, exist_ok=True)
+            return os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8")
+        except OSError as error:
+            raise ConfigurationError(
+                f"The rejects folder {partial.parent} cannot be written: {error.strerror}. Name another with --rejects."
+            ) from error

@@ -1,0 +1,261 @@
+"""Importing log files: read, recognise, parse, join, save; a batch is one transaction."""
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pydantic import ValidationError
+from sqlalchemy import Connection, Engine
+
+from logs_schema.errors import ConfigurationError, InputError
+from logs_schema.importers import native, openinference
+from logs_schema.importers.fields import reason_of
+from logs_schema.importers.joining import count_waiting, join, so_far
+from logs_schema.importers.read import STDIN, Line, expand, read_lines
+from logs_schema.importers.rejects import Rejects
+from logs_schema.importers.spans import Span
+from logs_schema.records import Feedback, RagRecord, Value, record_id
+from logs_schema.rows import IMPORT_RUN, Trace, chunks, content_hashes
+from logs_schema.scores import Track
+from logs_schema.store import Coverage, coverage_in, save_feedback_in, save_in, writing
+from logs_schema.tables import now
+
+BATCH = 500
+"""Lines in one transaction."""
+SAMPLE = 50
+"""Lines by which the format is recognised."""
+
+
+class FileReport(Value):
+    """What importing one file did."""
+
+    file: str
+    format: str
+    read: int
+    """Lines, blank ones not counted."""
+    new: int
+    """Records that were not in the store."""
+    updated: int
+    """Records whose content (feedback included) changed."""
+    unchanged: int
+    rejected: int
+    """Lines that could not be used."""
+    rejects: str | None = None
+    """File that holds them with the reasons."""
+
+
+class ImportReport(Value):
+    """What an import did."""
+
+    files: tuple[FileReport, ...]
+    pending: int
+    """Traces in the store that wait for spans before they become a record."""
+    coverage: Coverage
+    """What the records of these files hold."""
+    seconds: float
+
+    def text(self) -> str:
+        """Plain text for a terminal."""
+        lines = []
+        for file in self.files:
+            lines.append(
+                f"{file.file}: {file.format}, {file.read:,} lines: {file.new:,} new records, {file.updated:,} updated, "
+                f"{file.unchanged:,} unchanged, {file.rejected:,} lines rejected"
+            )
+            if file.rejects:
+                lines.append(f"  rejected lines and reasons: {file.rejects}")
+        held = self.coverage
+        lines.append(
+            f"Of {held.records:,} records: {_share(held.with_feedback, held.records)} with feedback, "
+            f"{_share(held.with_prompt, held.records)} with a known prompt; "
+            f"of {held.contexts:,} contexts: {_share(held.contexts_with_text, held.contexts)} with text."
+        )
+        if self.pending:
+            lines.append(f"{self.pending:,} traces wait for the rest of their spans.")
+        read = sum(file.read for file in self.files)
+        lines.append(f"{read:,} lines in {self.seconds:.1f} s.")
+        return "\n".join(lines)
+
+
+class Batch(NamedTuple):
+    """What a batch of lines parsed to."""
+
+    records: list[RagRecord]
+    spans: list[Span]
+    feedback: dict[Trace, list[Feedback]]
+
+
+def untracked(items: Iterable[Any], **_: object) -> Iterator[Any]:
+    """The items, without progress."""
+    yield from items
+
+
+def import_files(
+    engine: Engine,
+    files: Sequence[str],
+    *,
+    format: str = "auto",
+    source: str = "production",
+    strict: bool = False,
+    rejects: Path | None = None,
+    track: Track = untracked,
+) -> ImportReport:
+    """Import log files (names, glob patterns, `-` for stdin); importing one again changes nothing.
+
+    Args:
+        engine: the store.
+        files: what to import.
+        format: `auto`, `native` or `openinference`.
+        source: name of the application, where a line does not give one.
+        strict: stop at the first line that cannot be used.
+        rejects: folder for the lines that cannot be used; None only counts them.
+        track: progress, over the lines of each file.
+
+    Raises:
+        InputError: a file is missing, empty or of no known format; with `strict`, a line is bad.
+        ConfigurationError: the source name or the rejects folder cannot be used.
+    """
+    if not 0 < len(source) <= 100 or "\0" in source:
+        raise ConfigurationError("The source is the name of an application, of 1 to 100 characters.")
+    began = time.monotonic()
+    reports, coverage = [], Coverage()
+    for file in expand(files):
+        report, held = _import_file(engine, file, format, source, strict, rejects, track)
+        reports.append(report)
+        coverage += held
+    with engine.connect() as connection:
+        pending = count_waiting(connection)
+    return ImportReport(
+        files=tuple(reports), pending=pending, coverage=coverage, seconds=round(time.monotonic() - began, 3)
+    )
+
+
+def recognise(lines: Sequence[Line], file: str) -> str:
+    """Format of a file, by its first lines.
+
+    Raises:
+        InputError: the format is not known; says what was seen.
+    """
+    name = "standard input" if file == STDIN else file
+    values = [line.value for line in lines if line.value is not None]
+    for value in values:
+        if openinference.looks_openinference(value):
+            return "openinference"
+        if native.looks_native(value):
+            return "native"
+    if not lines:
+        raise InputError(f"{name} holds no log lines.")
+    if not values:
+        raise InputError(f"{name} is not a log of JSON objects; line {lines[0].number}: {lines[0].reason}.")
+    keys = ", ".join(repr(key[:40]) for key in list(values[0])[:8])
+    raise InputError(
+        f"The format of {name} is not known: its first object holds {keys or 'nothing'}. Known are native (query, "
+        "response, contexts, …; see docs/log-format.md) and openinference (spans with context.trace_id and attributes)."
+    )
+
+
+def _import_file(
+    engine: Engine, file: str, format: str, source: str, strict: bool, folder: Path | None, track: Track
+) -> tuple[FileReport, Coverage]:
+    lines = read_lines(file)
+    sample = list(islice(lines, SAMPLE))
+    seen = recognise(sample, file) if format == "auto" else format
+    with writing(engine) as connection:
+        begun = connection.execute(
+            IMPORT_RUN.insert().values(file=file, format=seen, **_counts({}, 0), started_at=now())
+        )
+        run = begun.inserted_primary_key
+    read = 0
+    done: dict[str, str] = {}
+    waiting: set[str] = set()
+    with Rejects(folder, file) as rejects:
+        for chunk in chunks(track(chain(sample, lines), description=file), BATCH):
+            read += len(chunk)
+            batch = _parse(chunk, seen, source, strict, rejects)
+            with writing(engine) as connection:
+                waiting |= _save(connection, batch, source, done)
+        for some in chunks(sorted(waiting), BATCH):
+            with writing(engine) as connection:
+                _save_records(connection, so_far(connection, source, some), done)
+    with writing(engine) as connection:
+        counts = _counts(done, rejects.count)
+        finished = IMPORT_RUN.update().where(IMPORT_RUN.c.id == (run[0] if run else None))
+        connection.execute(finished.values(finished_at=now(), **counts))
+        held = coverage_in(connection, sorted(done))
+    path = str(rejects.path) if rejects.count and rejects.path else None
+    return FileReport(file=file, format=seen, read=read, rejects=path, **counts), held
+
+
+def _parse(lines: Sequence[Line], format: str, source: str, strict: bool, rejects: Rejects) -> Batch:
+    batch = Batch([], [], {})
+    for line in lines:
+        reason = line.reason
+        if line.value is not None:
+            try:
+                _parse_line(line.value, format, source, batch)
+            except ValidationError as error:
+                reason = reason_of(error)
+            except ValueError as error:
+                reason = str(error)
+        if reason and strict:
+            raise InputError(f"{rejects.file}, line {line.number}: {reason}. Without --strict it would be set aside.")
+        if reason:
+            rejects.add(line, reason)
+    return batch
+
+
+def _parse_line(value: dict[str, Any], format: str, source: str, batch: Batch) -> None:
+    if format == "native":
+        parsed = native.parse(value, source)
+        if isinstance(parsed, RagRecord):
+            batch.records.append(parsed)
+        else:
+            batch.feedback.setdefault(parsed[0], []).extend(parsed[1])
+        return
+    span, trace_id, feedback = openinference.parse(value)
+    if span:
+        batch.spans.append(span)
+    if feedback:
+        batch.feedback.setdefault(Trace(source, trace_id), []).extend(feedback)
+
+
+def _save(connection: Connection, batch: Batch, source: str, done: dict[str, str]) -> set[str]:
+    """Save a batch, note what became of each record, and return the traces that wait."""
+    joined = join(connection, source, batch.spans)
+    told = [record_id(*trace) for trace in batch.feedback]
+    before = content_hashes(connection, told)
+    save_feedback_in(connection, batch.feedback)
+    _note(connection, before, [identifier for identifier in told if identifier in before], done)
+    for trace in joined.known:
+        done.setdefault(record_id(source, trace), "unchanged")
+    _save_records(connection, [*batch.records, *joined.records], done)
+    return set(joined.waiting)
+
+
+def _save_records(connection: Connection, records: Sequence[RagRecord], done: dict[str, str]) -> None:
+    ids = [record.record_id for record in records]
+    before = content_hashes(connection, ids)
+    save_in(connection, records)
+    _note(connection, before, ids, done)
+
+
+def _note(connection: Connection, before: dict[str, str], ids: Sequence[str], done: dict[str, str]) -> None:
+    for identifier, after in content_hashes(connection, ids).items():
+        if identifier not in before:
+            done[identifier] = "new"
+        elif before[identifier] != after and done.get(identifier) != "new":
+            done[identifier] = "updated"
+        else:
+            done.setdefault(identifier, "unchanged")
+
+
+def _counts(done: dict[str, str], rejected: int) -> dict[str, int]:
+    tally = Counter(done.values())
+    return {**{name: tally[name] for name in ("new", "updated", "unchanged")}, "rejected": rejected}
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{part / whole:.0%}" if whole else "none"
