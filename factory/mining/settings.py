@@ -38,6 +38,16 @@ class MiningSettings(Section):
     seed: int = 17
 
     @model_validator(mode="after")
+    def _format_compiles(self) -> "MiningSettings":
+        import re
+
+        try:
+            re.compile(self.format_regex or "")
+        except re.error as error:
+            raise ValueError(f"format_regex is not a regular expression: {error}") from error
+        return self
+
+    @model_validator(mode="after")
     def _shares_are_known(self) -> "MiningSettings":
         from logs_schema.taxonomy import ROUTES, Failure, Route
 

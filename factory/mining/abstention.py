@@ -1,0 +1,110 @@
+"""Does an answer say "I don't know"? Only its lead counts, and what it claims beside that must still be grounded."""
+
+import re
+from functools import lru_cache
+from typing import NamedTuple
+
+from factory.mining.text import Sentence, content_words, normalise, sentences
+
+LEAD = 2
+"""Sentences from the start in which a refusal counts; further down it is mostly a remark within an answer."""
+
+_SOURCE = r"(?:context|passages?|documents?|texts?|excerpts?|sources?|articles?|information|snippets?|search results?)"
+_ENGLISH = rf"""
+    \bi\ (?:\w+\ )?(?:do\ not|don't|dont)\ (?:\w+\ )?know\b(?!\ (?:if|whether|that)\ you)
+  | \bi\ (?:do\ not|don't|dont)\ (?:\w+\ )?have\ (?:\w+\ ){{0,3}}(?:information|details|data|knowledge|context|answer)
+  | \bi\ have\ no\ (?:\w+\ )?(?:information|idea|knowledge|details|data)
+  | \bi(?:'m|\ am)\ not\ (?:sure|certain|aware|able\ to\ (?:answer|find|determine|say|tell|provide))\b
+  | \bi\ (?:\w+\ )?(?:cannot|can\ not|can't|could\ not|couldn't|am\ unable\ to|was\ unable\ to)\ (?:\w+\ )?
+    (?:find|answer|determine|tell|say|provide|locate|confirm|help|assist|see|give)\b
+  | ^(?:\w+,?\ )?unable\ to\ (?:answer|find|determine)
+  | \b(?:question|it|this|that|answer)\ (?:cannot|can't|can\ not|could\ not)\ be\ (?:answered|determined|found)
+  | \b{_SOURCE}\ (?:\w+\ ){{0,4}}
+    (?:do\ not|don't|does\ not|doesn't|did\ not|didn't|cannot|fails?\ to)\ (?:\w+\ )?
+    (?:contain|mention|provide|include|say|specify|state|give|answer|hold|indicate|address|discuss|explain|tell
+    |describe|offer)
+  | \bnot\ (?:\w+\ )?(?:mentioned|specified|stated|provided|contained|included|given|covered|available|found|addressed
+    |discussed|answered|described|indicated|present)\ (?:in|by|within|from)\ (?:\w+\ ){{0,4}}{_SOURCE}
+  | \b(?:there\ is|there's|there\ are|i\ (?:see|find|found)|contains?|provides?|offers?)\ (?:\w+\ )?
+    (?:no|not\ enough|insufficient)\ (?:\w+\ ){{0,2}}
+    (?:information|mention|details|data|context|answer|passages?|evidence)
+  | ^(?:\w+,?\ )?(?:no|not\ enough|insufficient)\ (?:\w+\ )?(?:information|answer|context|details)\b
+  | \bit\ is\ (?:not\ possible|impossible)\ to\ (?:answer|determine|say|tell)
+  | \bno\ answer\ (?:can|could|is|was)\b
+"""
+_OTHERS = r"""
+    \bweiss\ (?:ich\ )?(?:es\ |das\ )?(?:leider\ )?nicht
+  | \b(?:kann|konnte)\ (?:ich\ )?(?:\w+\ ){0,4}nicht\ (?:beantworten|finden|sagen|beantwortet\ werden)
+  | \b(?:keine|nicht\ genug|nicht\ genügend)\ (?:\w+\ )?(?:informationen|angaben|hinweise)\b
+  | \b(?:kontext|text|passagen?|dokumente?n?|quellen?|abschnitte?n?|auszüge?n?)\ (?:\w+\ ){0,4}
+    (?:nicht\ (?:hervor|enthalten|erwähnt|angegeben|genannt)|keine\ antwort)
+  | \bje\ (?:ne\ )?(?:le\ )?sais\ pas | \bje\ ne\ (?:trouve|peux|dispose|connais)\ pas
+  | \bne\ (?:\w+\ )?(?:contient|contiennent|mentionne|mentionnent|précise|précisent|permet|permettent|fournit
+    |fournissent|donne|donnent|indique|indiquent)\ (?:pas|aucun)
+  | \b(?:aucune|pas\ d'|pas\ assez\ d')\s?information
+  | \bno\ (?:lo\ )?sé\b | \bno\ (?:tengo|dispongo\ de|hay|encuentro|se\ encuentra)\ (?:\w+\ ){0,2}información
+  | \bno\ (?:puedo|es\ posible)\ (?:responder|encontrar|determinar)
+  | \bno\ se\ (?:menciona|indica|especifica|proporciona)
+  | \b(?:contexto|texto|pasajes?|documentos?|fragmentos?)\ (?:\w+\ ){0,2}no
+    \ (?:contienen?|mencionan?|incluyen?|proporcionan?|especifican?|indican?|dicen?|dan)
+  | \bnon\ (?:lo\ )?so\b | \bnon\ (?:ho|dispongo\ di|ci\ sono|trovo)\ (?:\w+\ ){0,2}informazion
+  | \bnon\ (?:posso|è\ possibile)\ (?:rispondere|determinare)
+  | \b(?:contesto|testo|passaggi|documenti|brani)\ (?:\w+\ ){0,2}non
+    \ (?:conten|contien|contengono|menzion|riporta|specific|fornisc|indica)
+  | \bweet\ (?:ik\ )?(?:het\ |dat\ )?(?:helaas\ )?niet\b
+  | \bkan\ (?:ik\ )?(?:\w+\ ){0,4}niet\ (?:vinden|beantwoorden|zeggen)
+  | \b(?:geen|niet\ genoeg|onvoldoende)\ (?:\w+\ )?informatie\b
+  | \b(?:context|tekst|passages?|documenten|bronnen)\ (?:\w+\ ){0,3}(?:niet\ (?:vermeld|genoemd)|geen\ antwoord)
+  | \bnão\ (?:o\ )?sei\b | \bnão\ (?:tenho|há|encontro|disponho\ de)\ (?:\w+\ ){0,2}informaç
+  | \bnão\ (?:posso|consigo|é\ possível)\ (?:responder|encontrar|determinar)
+  | \b(?:contexto|texto|trechos?|documentos?|passagens)\ (?:\w+\ ){0,2}não
+    \ (?:cont[ée]m|mencionam?|incluem?|fornecem?|especificam?|indicam?|diz|dizem)
+"""
+_REFUSAL = re.compile(_ENGLISH + "|" + _OTHERS, re.VERBOSE)
+_COURTESY = re.compile(
+    r"\b(?:sorry|apologi[sz]e|apologies|unfortunately|thank|thanks|please|let me know|feel free|contact|hello|hi|hope|"
+    r"leider|entschuldigung|bitte|désolée?|malheureusement|lo siento|lamentablemente|por favor|mi dispiace|purtroppo|"
+    r"helaas|alstublieft|desculpe|infelizmente)\b"
+)
+
+
+class Abstention(NamedTuple):
+    """What an answer's refusal looks like."""
+
+    abstains: bool
+    """The lead says that the answer is not known."""
+    claims: tuple[Sentence, ...]
+    """When it abstains: its other sentences that claim something. A refusal never exempts them from grounding."""
+
+
+def read_abstention(text: str, house_wording: str) -> Abstention:
+    """Find a refusal in the first two sentences, and the sentences that claim something beside it."""
+    found = sentences(text)
+    wording = _plain(house_wording)
+    if not any(_refuses(text[sentence.start : sentence.end], wording) for sentence in found[:LEAD]):
+        return Abstention(False, ())
+    rest = [s for s in found if not _refuses(text[s.start : s.end], wording) and _claims(text[s.start : s.end])]
+    return Abstention(True, tuple(rest))
+
+
+def is_abstention(text: str, house_wording: str) -> bool:
+    """True when the first two sentences say "I don't know", in the house wording or another.
+
+    Knows wordings of English, German, French, Spanish, Italian, Dutch and Portuguese. "Sorry, but X is
+    not included" is an answer.
+    """
+    return read_abstention(text, house_wording).abstains
+
+
+def _refuses(sentence: str, wording: str) -> bool:
+    plain = _plain(sentence)
+    return wording in plain or _REFUSAL.search(plain) is not None
+
+
+def _claims(sentence: str) -> bool:
+    return _COURTESY.search(_plain(sentence)) is None and any(word.weight == 1 for word in content_words(sentence))
+
+
+@lru_cache(maxsize=10_000)
+def _plain(text: str) -> str:
+    return normalise(text).casefold().rstrip(".!")

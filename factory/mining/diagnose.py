@@ -1,0 +1,157 @@
+"""From scores to a finding: which failures hold, how sure that is, and a sentence that a curator believes.
+
+The thresholds are settings; the weights of `confidence` only rank. A score near its threshold gives a low
+confidence: "right topic, answer missing" cannot be told from words alone.
+"""
+
+import re
+from functools import lru_cache
+from math import sqrt
+
+from factory.mining import explain
+from factory.mining.case import Case, Newest, read_case
+from factory.mining.feedback import Correction
+from factory.mining.finding import Finding
+from factory.mining.lexical import unsupported_citations
+from factory.mining.settings import MiningSettings
+from factory.mining.text import content_words
+from factory.mining.words import SMALL_TALK
+from logs_schema.records import RagRecord
+from logs_schema.scores import Evidence, Scores
+from logs_schema.settings import HouseSettings
+from logs_schema.taxonomy import PRECEDENCE, ROUTES, Failure, Route
+
+SURE = 0.95
+"""A person's correction that the contexts bear out."""
+VOTED_DOWN = 0.15
+VOTED_UP = -0.25
+
+
+def diagnose(
+    record: RagRecord, scores: Scores, *, settings: MiningSettings, house: HouseSettings, newest: Newest
+) -> Finding:
+    """The failures of one record, in the order of `taxonomy.PRECEDENCE`.
+
+    Args:
+        record: The interaction.
+        scores: Its scores, from any scorer.
+        settings: Thresholds.
+        house: The wording of "I don't know".
+        newest: Newest known version of each document, see `logs_schema.store.latest_documents`.
+    """
+    reason = _not_judged(record, scores)
+    if reason:
+        return _finding(record, scores, {}, (), reason)
+    case = read_case(record, scores, settings=settings, house=house, newest=newest)
+    failures = _behaviour(case)
+    failures |= _causes(case, failures)
+    shift = VOTED_DOWN if case.opinion.bad else VOTED_UP if case.opinion.good else 0.0
+    failures = {
+        failure: sure if sure >= SURE else min(max(sure + shift, 0.05), 0.98) for failure, sure in failures.items()
+    }
+    evidence = explain.evidence(case, failures, newest)
+    return _finding(record, scores, failures, evidence, explain.why(case, failures, newest))
+
+
+def _behaviour(case: Case) -> dict[Failure, float]:
+    """What the model did wrong, by failure, with confidence."""
+    correction = case.opinion.correction
+    if correction:
+        return _corrected(case, correction)
+    if case.sufficient < 0:
+        if case.refuses:
+            return {}
+        if not case.record.contexts:
+            return {Failure.missing_abstention: 0.85}
+        return {Failure.missing_abstention: 0.2 - 0.5 * case.sufficient * (0.5 - 0.5 * min(case.faithful, 0))}
+    if case.refuses:
+        return {Failure.over_refusal: 0.25 + 0.55 * case.sufficient}
+    failures = _form(case)
+    if case.faithful < 0:
+        repeats = case.scores.completeness or 0.0
+        failures[Failure.unfaithful] = 0.25 + 0.6 * sqrt(case.sufficient * -case.faithful) * (1 - 0.5 * repeats)
+    elif case.scores.completeness is not None and case.scores.completeness < case.settings.incomplete:
+        lacking = 1 - case.scores.completeness / case.settings.incomplete
+        failures[Failure.incomplete] = 0.15 + 0.35 * lacking * case.sufficient
+    return failures
+
+
+def _corrected(case: Case, correction: Correction) -> dict[Failure, float]:
+    """A person gave the answer: whether the contexts hold it says what went wrong."""
+    if correction.supported:
+        if case.refuses:
+            return {Failure.over_refusal: SURE}
+        says_else = correction.given < 0.5 and correction.agreed < 0.5
+        return _form(case) | {Failure.unfaithful if case.faithful < 0 or says_else else Failure.incomplete: SURE}
+    if case.refuses:
+        return {}
+    return {Failure.missing_abstention: SURE if correction.abstains else 0.7}
+
+
+def _form(case: Case) -> dict[Failure, float]:
+    """Citations and format of a response that answers from sufficient contexts."""
+    failures: dict[Failure, float] = {}
+    if case.settings.citations and case.judged:
+        outside, unsupported = unsupported_citations(case.record.response, case.found)
+        cited = len(case.scores.citations)
+        if outside:
+            failures[Failure.bad_citation] = 0.9
+        elif not cited:
+            failures[Failure.bad_citation] = 0.4 + 0.4 * max(case.sufficient, 0.0)
+        elif 2 * len(unsupported) >= cited:
+            failures[Failure.bad_citation] = 0.3 + 0.3 * max(case.sufficient, 0.0)
+    pattern = case.settings.format_regex
+    if pattern is not None and not _compiled(pattern).search(case.record.response):
+        failures[Failure.bad_format] = 0.8
+    return failures
+
+
+def _causes(case: Case, failures: dict[Failure, float]) -> dict[Failure, float]:
+    """What was wrong with the contexts."""
+    causes: dict[Failure, float] = {}
+    correction = case.opinion.correction
+    held = correction.supported if correction else case.sufficient >= 0
+    if case.record.truncated:
+        causes[Failure.truncated_context] = 0.8 if not held else 0.5
+    if case.stale:
+        used = {case.answer.context} | {support.context for support in case.judged}
+        causes[Failure.stale_context] = 0.9 if used & set(case.stale) else 0.5
+    if not held and not causes:
+        sure = 0.9 if not case.record.contexts else 0.7 if correction else 0.2 - 0.5 * case.sufficient
+        causes[Failure.insufficient_context] = sure
+    return causes
+
+
+def _not_judged(record: RagRecord, scores: Scores) -> str | None:
+    if record.error:
+        return f"The application logged an error ({explain.quoted(record.error)}): there is no answer to judge."
+    if not record.response.strip():
+        return "The response is empty: there is no answer to judge."
+    if record.contexts and scores.sufficiency is None:
+        return "The log holds no text of the retrieved passages: the answer cannot be judged."
+    words = [word.norm for word in content_words(record.query)]
+    if not record.contexts and all(word in SMALL_TALK for word in words):
+        return "Nothing was asked that passages could answer."
+    return None
+
+
+def _finding(
+    record: RagRecord, scores: Scores, failures: dict[Failure, float], evidence: tuple[Evidence, ...], why: str
+) -> Finding:
+    ranked = [failure for failure in PRECEDENCE if failure in failures]
+    primary = ranked[0] if ranked else Failure.none
+    return Finding(
+        record_id=record.record_id,
+        failure=primary,
+        secondary=tuple(ranked[1:]),
+        route=ROUTES[primary] if ranked else Route.no_action,
+        confidence=round(failures.get(primary, 0.0), 4),
+        scores=scores,
+        evidence=evidence,
+        why=why,
+    )
+
+
+@lru_cache(maxsize=8)
+def _compiled(pattern: str) -> re.Pattern[str]:
+    return re.compile(pattern, re.DOTALL)

@@ -1,0 +1,196 @@
+"""The evidence behind a verdict, and its one sentence in plain words."""
+
+from factory.mining.case import Case, Newest
+from factory.mining.lexical import Support, unsupported_citations
+from factory.mining.text import Sentence, tokens
+from logs_schema.scores import Evidence, Span
+from logs_schema.taxonomy import Failure
+
+QUOTED = 140
+"""Characters of a quotation at the most."""
+SHOWN = 5
+"""Unsupported sentences kept as evidence, the worst first."""
+
+
+def quoted(text: str, limit: int = QUOTED) -> str:
+    """The text on one line between quotes, cut at a word."""
+    line = " ".join(text.split()).replace('"', "'")
+    if len(line) > limit:
+        line = line[: limit - 1].rsplit(" ", 1)[0] + " …"
+    return f'"{line}"'
+
+
+def evidence(case: Case, failures: dict[Failure, float], newest: Newest) -> tuple[Evidence, ...]:
+    """What a person can check: sentences against passages, citations, feedback, versions."""
+    found: list[Evidence] = []
+    for support in _worst(case)[:SHOWN]:
+        note = (
+            f"not in any passage: {', '.join(support.missing[:SHOWN])}" if support.missing else "said differently there"
+        )
+        spans = [Span(where="response", start=support.sentence.start, end=support.sentence.end)]
+        if support.context is not None and support.place:
+            spans.append(_span(f"context:{support.context}", support.place))
+        found.append(Evidence(kind="unsupported", note=note, spans=tuple(spans), score=round(support.score, 4)))
+    if case.answer.place and case.answer.context is not None:
+        note = f"the sentence closest to the question, in [{case.answer.context + 1}]"
+        span = _span(f"context:{case.answer.context}", case.answer.place)
+        sure = round(case.scores.sufficiency or 0.0, 4)
+        found.append(Evidence(kind="holds_answer", note=note, spans=(span,), score=sure))
+    if Failure.bad_citation in failures:
+        found += _citations(case)
+    for rank in case.stale:
+        context = case.record.contexts[rank]
+        when = newest[context.doc_id][0] if context.doc_id is not None else None
+        note = f"[{rank + 1}] is a version of {context.updated_at:%Y-%m-%d}, a newer one is of {when:%Y-%m-%d}"
+        found.append(Evidence(kind="newer_version", note=note))
+    if case.record.truncated:
+        found.append(Evidence(kind="truncated", note="the logged prompt held less than was retrieved"))
+    return (*found, *_feedback(case))
+
+
+def why(case: Case, failures: dict[Failure, float], newest: Newest) -> str:
+    """One sentence on the primary failure."""
+    primary = next((failure for failure in Failure if failure in failures), Failure.none)
+    if case.opinion.correction and primary is not Failure.stale_context:
+        return _corrected(case, primary)
+    match primary:
+        case Failure.unfaithful:
+            return f"{_held(case)} but the response says {_claim(case)}, which none of them supports{_missing(case)}."
+        case Failure.over_refusal:
+            return f"{_held(case)} but the response says that it does not know."
+        case Failure.incomplete:
+            return f"{_held(case)} but the response leaves that out."
+        case Failure.bad_citation:
+            return _citation(case)
+        case Failure.bad_format:
+            return "The response does not have the required format."
+        case Failure.missing_abstention if not case.record.contexts:
+            return f"Nothing was retrieved, but the response answers anyway: {_claim(case)}."
+        case Failure.missing_abstention:
+            return f"No passage seems to answer this{_unasked(case)}, but the response answers anyway: {_claim(case)}."
+        case Failure.truncated_context:
+            return "The prompt held less of the passages than was retrieved: the window cut them off."
+        case Failure.stale_context:
+            rank = case.stale[0]
+            context = case.record.contexts[rank]
+            when = newest[context.doc_id][0] if context.doc_id is not None else None
+            named = quoted(context.title or context.doc_id or "", 60)
+            return (
+                f"Passage [{rank + 1}] is an outdated version of {named}: a newer one of {when:%Y-%m-%d} existed then."
+            )
+        case Failure.insufficient_context if not case.record.contexts:
+            return "Nothing was retrieved, and the response rightly says that it does not know."
+        case Failure.insufficient_context:
+            return (
+                f"No passage seems to answer this{_unasked(case)}, and the response rightly says that it does not know."
+            )
+        case _:
+            return _nothing(case)
+
+
+def _nothing(case: Case) -> str:
+    said = "The passages seem to answer this, and they support the response"
+    if case.opinion.bad:
+        return f"{said}: nothing wrong can be shown, although somebody voted it down."
+    return f"{said}."
+
+
+def _corrected(case: Case, primary: Failure) -> str:
+    correction = case.opinion.correction
+    assert correction is not None
+    if primary is Failure.none:
+        return _nothing(case)
+    if correction.abstains:
+        return f"A person says that this cannot be answered from the passages, but the response says {_claim(case)}."
+    given = f"A person gave the answer as {quoted(correction.text)}"
+    if not correction.supported:
+        return f"{given}, which the passages do not hold."
+    if primary is Failure.over_refusal:
+        return f"{given}, and the passages hold it, but the response says that it does not know."
+    if primary is Failure.incomplete:
+        return f"{given}, and the passages hold it, but the response leaves some of it out."
+    return f"{given}, and the passages hold it, but the response says {_claim(case)}."
+
+
+def _held(case: Case) -> str:
+    if case.answer.place is None or case.answer.context is None:
+        return "The passages answer this"
+    text = case.record.contexts[case.answer.context].text
+    sentence = quoted(text[case.answer.place.start : case.answer.place.end])
+    seem = "answer" if case.sufficient > 0.4 else "seem to answer"
+    return f"The passages {seem} this ({sentence} in [{case.answer.context + 1}])"
+
+
+def _claim(case: Case) -> str:
+    worst = _worst(case) or sorted(case.judged, key=lambda support: support.score)
+    if not worst:
+        return quoted(case.record.response)
+    return quoted(case.record.response[worst[0].sentence.start : worst[0].sentence.end])
+
+
+def _missing(case: Case) -> str:
+    worst = _worst(case)
+    words = worst[0].missing[:SHOWN] if worst else ()
+    return f" (in no passage: {', '.join(words)})" if words else ""
+
+
+def _unasked(case: Case) -> str:
+    near = case.answer.context
+    held = case.found[near].words if near is not None else frozenset()
+    query = case.record.query
+    words = [query[word.start : word.end] for word in tokens(query) if word.weight == 1 and word.norm not in held]
+    if not words:
+        return ""
+    lack = "the closest has" if near is not None else "there is"
+    return f" ({lack} nothing on {', '.join(dict.fromkeys(words[:SHOWN]))})"
+
+
+def _worst(case: Case) -> list[Support]:
+    threshold = case.settings.faithful
+    return sorted((s for s in case.judged if s.score < threshold), key=lambda s: (s.score, s.sentence.start))
+
+
+def _citation(case: Case) -> str:
+    outside, unsupported = unsupported_citations(case.record.response, case.found)
+    if outside:
+        many = len(case.record.contexts)
+        return f"The response cites [{outside[0].number}], but only {many} passage{'s' * (many != 1)} were retrieved."
+    if unsupported:
+        return f"The response cites [{unsupported[0].number}], which does not support what it is cited for."
+    return "The response answers from the passages without citing any of them."
+
+
+def _citations(case: Case) -> list[Evidence]:
+    outside, unsupported = unsupported_citations(case.record.response, case.found)
+    notes = [(citation, "no such passage") for citation in outside]
+    notes += [(citation, "does not support its sentence") for citation in unsupported]
+    if not notes:
+        return [Evidence(kind="citation", note="no passage is cited")]
+    return [
+        Evidence(
+            kind="citation",
+            note=f"[{citation.number}]: {note}",
+            spans=(Span(where="response", start=citation.start, end=citation.end),),
+        )
+        for citation, note in notes[:SHOWN]
+    ]
+
+
+def _feedback(case: Case) -> list[Evidence]:
+    found = []
+    if case.opinion.vote is not None:
+        note = "voted down" if case.opinion.bad else "voted up" if case.opinion.good else "votes are divided"
+        found.append(Evidence(kind="feedback", note=note, score=case.opinion.vote))
+    correction = case.opinion.correction
+    if correction:
+        held = (
+            "says that it cannot be answered"
+            if correction.abstains
+            else ("the passages hold it" if correction.supported else "the passages do not hold it")
+        )
+        found.append(Evidence(kind="correction", note=f"a person gave {quoted(correction.text)}: {held}"))
+    return found
+
+
+def _span(where: str, place: Sentence) -> Span:
+    return Span(where=where, start=place.start, end=place.end)

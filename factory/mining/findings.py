@@ -1,0 +1,164 @@
+"""Looking at findings and at the queue: as a table, as a DataFrame, and one of them in full."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Engine, Select, select
+
+from factory.mining.finding import Finding
+from factory.mining.queue import QUEUE, REVIEW
+from logs_schema.errors import NotReadyError
+from logs_schema.records import UtcDatetime, Value
+from logs_schema.rows import FINDING, INTERACTION
+from logs_schema.taxonomy import Failure, Route
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class FindingSummary(Value):
+    """A finding in one line."""
+
+    record_id: str
+    failure: str
+    secondary: tuple[str, ...]
+    route: str
+    confidence: float
+    query: str
+    why: str
+    source: str
+    source_id: str
+    occurred_at: UtcDatetime
+
+
+class FindingList(Value):
+    """Findings, the surest first."""
+
+    findings: tuple[FindingSummary, ...]
+    total: int
+    """How many there are without the limit."""
+
+    def text(self) -> str:
+        """One line each, and how many there are."""
+        if not self.findings:
+            return "No findings of that kind. Run `factory mine`, or look for another kind."
+        rows = [(f.record_id, f.failure, f.route, f"{f.confidence:.2f}", f.query) for f in self.findings]
+        shown = f"{len(rows)} of {self.total} findings; `factory findings show RECORD` tells why."
+        return "\n".join([*table(("record", "failure", "route", "sure", "question"), rows), "", shown])
+
+
+class QueueEntry(Value):
+    """One unreviewed record of the queue."""
+
+    record_id: str
+    reason: str
+    failure: str | None
+    priority: float
+    query: str
+    queued_at: UtcDatetime
+    pushed_to: str | None
+
+
+class QueueList(Value):
+    """Unreviewed records of the queue, in the order in which they are sent to the curators."""
+
+    entries: tuple[QueueEntry, ...]
+    reviewed: int
+    """Queued records that were reviewed."""
+
+    def text(self) -> str:
+        """One line each."""
+        rows = [
+            (e.record_id, e.failure or e.reason, f"{e.priority:.2f}", "sent" if e.pushed_to else "not sent", e.query)
+            for e in self.entries
+        ]
+        lines = table(("record", "why queued", "priority", "state", "question"), rows) if rows else []
+        return "\n".join([*lines, "", f"{len(rows)} records wait for review, {self.reviewed} are reviewed."]).strip()
+
+
+def list_findings(
+    engine: Engine, *, failure: Failure | None = None, route: Route | None = None, limit: int | None = None
+) -> FindingList:
+    """Findings with a failure (or those of one failure or route), the surest first."""
+    query = _summaries(failure, route)
+    with engine.connect() as connection:
+        rows = connection.execute(query).mappings().all()
+    shown = rows if limit is None else rows[:limit]
+    return FindingList(findings=tuple(FindingSummary(**row) for row in shown), total=len(rows))
+
+
+def findings_frame(engine: Engine, *, failure: Failure | None = None, route: Route | None = None) -> "pd.DataFrame":
+    """The same as a DataFrame: the columns of FindingSummary, and one `score_…` column for each number of Scores."""
+    import pandas as pd
+
+    query = _summaries(failure, route).add_columns(FINDING.c.scores)
+    with engine.connect() as connection:
+        rows = [dict(row) for row in connection.execute(query).mappings()]
+    numbers = ("faithfulness", "sufficiency", "abstained", "citation_validity", "query_coverage", "completeness")
+    for row in rows:
+        scores = row.pop("scores")
+        row.update({f"score_{name}": scores[name] for name in numbers})
+    columns = [*FindingSummary.model_fields, *(f"score_{name}" for name in numbers)]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def load_finding(engine: Engine, record_id: str) -> Finding:
+    """The finding of one record.
+
+    Raises:
+        NotReadyError: the record has not been mined.
+    """
+    columns = [FINDING.c[name] for name in Finding.model_fields if name != "record_id"]
+    with engine.connect() as connection:
+        row = connection.execute(select(*columns).where(FINDING.c.interaction_id == record_id)).mappings().first()
+    if row is None:
+        raise NotReadyError(f"Record {record_id} has not been mined yet: run `factory mine`.")
+    return Finding.model_validate({"record_id": record_id, **row})
+
+
+def list_queue(engine: Engine) -> QueueList:
+    """What waits for review."""
+    reviewed = select(REVIEW.c.interaction_id).where(REVIEW.c.interaction_id == QUEUE.c.interaction_id).exists()
+    names = [QUEUE.c[name] for name in ("reason", "failure", "priority", "queued_at", "pushed_to")]
+    joined = QUEUE.join(INTERACTION, INTERACTION.c.id == QUEUE.c.interaction_id)
+    query = (
+        select(QUEUE.c.interaction_id.label("record_id"), *names, INTERACTION.c.query, reviewed.label("reviewed"))
+        .select_from(joined)
+        .order_by(QUEUE.c.priority.desc(), QUEUE.c.interaction_id)
+    )
+    with engine.connect() as connection:
+        rows = [dict(row) for row in connection.execute(query).mappings()]
+    waiting = [row for row in rows if not row.pop("reviewed")]
+    return QueueList(entries=tuple(QueueEntry(**row) for row in waiting), reviewed=len(rows) - len(waiting))
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], widest: int = 60) -> list[str]:
+    """Lines of an aligned table; cells are put on one line and cut."""
+    cells = [[_cut(" ".join(cell.split()), widest) for cell in row] for row in (head, *rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(head))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
+
+
+def _cut(text: str, widest: int) -> str:
+    return text if len(text) <= widest else text[: widest - 1] + "…"
+
+
+def _summaries(failure: Failure | None, route: Route | None) -> Select[tuple[object, ...]]:
+    names = ("failure", "secondary", "route", "confidence", "why")
+    about = ("query", "source", "source_id", "occurred_at")
+    query = (
+        select(
+            FINDING.c.interaction_id.label("record_id"),
+            *(FINDING.c[name] for name in names),
+            *(INTERACTION.c[name] for name in about),
+        )
+        .select_from(FINDING.join(INTERACTION, INTERACTION.c.id == FINDING.c.interaction_id))
+        .order_by(FINDING.c.confidence.desc(), FINDING.c.interaction_id)
+    )
+    if failure is not None:
+        query = query.where(FINDING.c.failure == failure.value)
+    if route is not None:
+        query = query.where(FINDING.c.route == route.value)
+    if failure is None and route is None:
+        query = query.where(FINDING.c.failure != Failure.none.value)
+    return query
