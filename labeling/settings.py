@@ -1,6 +1,7 @@
 """`[labeling]`: which Argilla holds the review records."""
 
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 
@@ -19,6 +20,7 @@ class LabelingSettings(Section):
     """
 
     api_url: str = "http://127.0.0.1:6900"
+    """The embedded server serves `http://127.0.0.1:PORT`; any other URL is an Argilla that you deploy."""
     workspace: str = Field(default="groundmill", pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_\-]*$")
     dataset: str = Field(default="rag-review", pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_\- ]*$")
     home: str = ".groundmill/argilla"
@@ -30,6 +32,14 @@ class LabelingSettings(Section):
     batch_size: int = Field(default=100, ge=1, le=250)
     """Records sent or read at a time."""
     timeout_s: float = Field(default=30.0, gt=0)
+
+    @field_validator("api_url")
+    @classmethod
+    def _api_url_is_http(cls, api_url: str) -> str:
+        url = urlsplit(api_url)  # a malformed one raises ValueError, as does reading its port
+        if url.scheme not in ("http", "https") or not url.hostname or url.port == 0:
+            raise ValueError("write it like http://127.0.0.1:6900")
+        return api_url.rstrip("/")
 
     @field_validator("curators")
     @classmethod

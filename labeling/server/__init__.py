@@ -1,0 +1,1 @@
+"""The embedded Argilla server: its environment, its process, and (in `embedded`) what runs there."""
