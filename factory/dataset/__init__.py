@@ -1,0 +1,1 @@
+"""Training data: guarded, composed and split without leaks from what curators decided."""
