@@ -7,6 +7,7 @@ import typer
 from typer.core import TyperGroup
 
 from factory import __version__
+from factory.cli import dataset, label, logs, mine, ops, trace, train
 from logs_schema.errors import FactoryError
 
 
@@ -52,6 +53,27 @@ def options(
     ] = False,
 ) -> None:
     """Global options; the settings are loaded when a command first asks for them."""
+
+
+app.command()(ops.init)
+app.command("import")(logs.import_)
+app.command()(mine.mine)
+app.command()(ops.nightly)
+app.command()(train.train)
+app.command("eval")(train.evaluate)
+app.command()(train.gate)
+app.command()(train.approve)
+app.command()(train.rollback)
+app.command()(ops.retrain)
+app.command()(ops.status)
+app.command()(trace.trace)
+app.add_typer(logs.logs_app, name="logs")
+app.add_typer(mine.findings_app, name="findings")
+app.add_typer(mine.queue_app, name="queue")
+app.add_typer(label.label_app, name="label")
+app.add_typer(dataset.dataset_app, name="dataset")
+app.add_typer(train.adapters_app, name="adapters")
+app.add_typer(logs.db_app, name="db")
 
 
 def main() -> None:

@@ -1,0 +1,97 @@
+"""`factory import`, `factory logs` and `factory db`."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from factory.cli.common import AsJson, emit, settings_of, store_of, track
+
+logs_app = typer.Typer(no_args_is_help=True, help="What was imported: read one record, or see figures over all.")
+db_app = typer.Typer(no_args_is_help=True, help="The store's database: upgrade its schema, check that it is sound.")
+
+
+class LogFormat(StrEnum):
+    """Formats of log files."""
+
+    auto = "auto"
+    native = "native"
+    openinference = "openinference"
+
+
+def import_(
+    ctx: typer.Context,
+    files: Annotated[
+        list[str], typer.Argument(metavar="FILE", help="Log files, glob patterns, or - for standard input.")
+    ],
+    format: Annotated[
+        LogFormat | None, typer.Option("--format", "-f", help="Format of the files.  [default: from the settings]")
+    ] = None,
+    source: Annotated[
+        str | None,
+        typer.Option("--source", "-s", help="Application that wrote the logs.  [default: from the settings]"),
+    ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Stop at the first line that cannot be used.")] = False,
+    rejects: Annotated[
+        Path | None,
+        typer.Option("--rejects", help="Folder for the lines that cannot be used.  [default: rejects]"),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Import production logs; importing a file again changes nothing."""
+    from logs_schema.importers.run import import_files
+
+    settings = settings_of(ctx)
+    report = import_files(
+        store_of(ctx),
+        files,
+        format=(format or LogFormat(settings.imports.format)).value,
+        source=source or settings.imports.source,
+        strict=strict,
+        rejects=rejects or settings.path("rejects"),
+        track=track,
+    )
+    emit(report, as_json)
+
+
+@logs_app.command("show")
+def show(
+    ctx: typer.Context,
+    record: Annotated[str, typer.Argument(help="Record id, the first characters of one, or a trace id.")],
+    as_json: AsJson = False,
+) -> None:
+    """Show one record: query, contexts, response, feedback and finding."""
+    from logs_schema.views import record_view
+
+    emit(record_view(store_of(ctx), record), as_json)
+
+
+@logs_app.command("stats")
+def stats(ctx: typer.Context, as_json: AsJson = False) -> None:
+    """Show figures over everything that was imported."""
+    from logs_schema.views import store_stats
+
+    emit(store_stats(store_of(ctx)), as_json)
+
+
+@db_app.command("upgrade")
+def upgrade(ctx: typer.Context, as_json: AsJson = False) -> None:
+    """Bring the store's schema to the one that this version needs."""
+    from logs_schema.database import upgrade as upgrade_store
+    from logs_schema.views import UpgradeReport
+
+    old, new = upgrade_store(settings_of(ctx).store_url)
+    emit(UpgradeReport(old=old, new=new), as_json)
+
+
+@db_app.command("check")
+def check(ctx: typer.Context, as_json: AsJson = False) -> None:
+    """Check that the database is sound, and count its rows."""
+    from logs_schema.errors import FactoryError
+    from logs_schema.views import check_store
+
+    report = check_store(store_of(ctx))
+    emit(report, as_json)
+    if not report.sound:
+        raise FactoryError("The store is damaged: restore it from a backup.")

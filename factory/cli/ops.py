@@ -1,0 +1,55 @@
+"""`factory init`, `nightly`, `retrain`, `status`: what people and schedules run."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from factory.cli.common import AsJson, emit, settings_of, store_of, track
+
+
+def init(
+    folder: Annotated[Path, typer.Argument(help="Folder to write it in.")] = Path(),
+) -> None:
+    """Write a commented factory.toml with every setting at its default."""
+    from factory.config_template import init as write
+
+    typer.echo(f"Wrote {write(folder)}. Next: factory import FILE…")
+
+
+def nightly(ctx: typer.Context, as_json: AsJson = False) -> None:
+    """Import, mine, push to the curators and pull their reviews, in this order, under one lock."""
+    from factory.nightly import nightly as run
+
+    emit(run(store_of(ctx), settings_of(ctx), track=track), as_json)
+
+
+def retrain(
+    ctx: typer.Context,
+    if_due: Annotated[bool, typer.Option("--if-due", help="Do nothing while too few reviews are new.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Build the data, train, evaluate, pass or fail the gate, and promote as configured; resumes where it was stopped."""
+    from factory.retrain import retrain as run
+    from logs_schema.errors import GateRefusedError
+
+    report = run(store_of(ctx), settings_of(ctx), if_due=if_due, track=track)
+    emit(report, as_json)
+    if not report.passed:
+        raise GateRefusedError(report.why)
+
+
+def status(ctx: typer.Context, as_json: AsJson = False) -> None:
+    """Show on one screen whether the factory is healthy and what waits for whom; exit code 4 when something is wrong."""
+    from factory.mining.miner import miner_version
+    from factory.status import status as look
+
+    settings = settings_of(ctx)
+    report = look(
+        store_of(ctx),
+        silent_after_hours=settings.schedule.silent_after_hours,
+        miner_version=miner_version(settings.mining, settings.house),
+    )
+    emit(report, as_json)
+    if report.problems:
+        raise typer.Exit(4)
