@@ -121,10 +121,9 @@ def _sqlite(url: URL) -> Engine:
             connection.exec_driver_sql("BEGIN" if verb in {"SELECT", "PRAGMA"} else "BEGIN IMMEDIATE")
 
     @event.listens_for(engine, "handle_error")
-    def _explain(context: ExceptionContext) -> None:
+    def _explain(context: ExceptionContext) -> FactoryError | None:
         original = context.original_exception
-        if isinstance(original, sqlite3.OperationalError):
-            context.chained_exception = _sqlite_error(path, str(original))
+        return _sqlite_error(path, str(original)) if isinstance(original, sqlite3.OperationalError) else None
 
     return engine
 

@@ -53,6 +53,8 @@ def infer(messages: Sequence[Message], query: str, contexts: Sequence[Context]) 
         truncated = [context.text for context in seen] != [context.text for context in contexts]
         for passage, joiner, before, after in _layouts(user, shown, seen):
             outer = _with_query(before, after, query)
+            if truncated and any(context.text[: ANCHORS[-1]] in outer for context in contexts):
+                continue  # a passage would become the template's own words
             template = PromptTemplate(system=system or None, passage=passage, joiner=joiner, user=outer)
             if template.render(query, seen, history) == tuple(messages):
                 return Inferred(template, history, truncated)
@@ -73,7 +75,7 @@ def _located(user: str, contexts: Sequence[Context]) -> list[tuple[_Shown, ...]]
     whole = _find(user, contexts, None)
     if len(whole) == len(contexts):
         return [whole]
-    found = [_find(user, contexts, anchor) for anchor in ANCHORS]
+    found = sorted((_find(user, contexts, anchor) for anchor in ANCHORS), key=len, reverse=True)
     return [shown for shown in dict.fromkeys(found) if shown]
 
 

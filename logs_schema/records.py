@@ -22,6 +22,9 @@ def _as_utc(moment: datetime) -> datetime:
 UtcDatetime = Annotated[datetime, AfterValidator(_as_utc)]
 """A moment in UTC; a naive one is taken to be UTC."""
 
+Number = Annotated[float, AfterValidator(lambda value: value + 0.0)]
+"""A float whose zero has no sign: databases do not keep it."""
+
 
 class Value(BaseModel):
     """A frozen value that refuses unknown fields."""
@@ -51,7 +54,7 @@ class Context(Value):
     """When that version of the document was last changed."""
     groups: tuple[str, ...] | None = None
     """Who may read it; None when the log does not say."""
-    score: float | None = None
+    score: Number | None = None
     """Retrieval score, in the retriever's own unit."""
 
 
@@ -70,7 +73,7 @@ class Feedback(Value):
     identifier: str = Field(max_length=500)
     """Identifies the event within its trace: the same one again replaces it."""
     kind: FeedbackKind
-    value: float | None = Field(default=None, ge=-1, le=1)
+    value: Number | None = Field(default=None, ge=-1, le=1)
     """-1 (bad) to 1 (good)."""
     label: str | None = None
     """What the log called it, such as `thumbs_down`."""
@@ -136,7 +139,7 @@ class RagRecord(Value):
     model: str | None = None
     reference: str | None = None
     """A reference answer that came with the log (evaluation sets); never made up."""
-    latency_ms: float | None = Field(default=None, ge=0)
+    latency_ms: Number | None = Field(default=None, ge=0)
     prompt_tokens: int | None = Field(default=None, ge=0, lt=2**31)
     completion_tokens: int | None = Field(default=None, ge=0, lt=2**31)
     session_id: str | None = Field(default=None, max_length=500)

@@ -16,7 +16,7 @@ from logs_schema.importers.fields import (
     text_of,
 )
 from logs_schema.importers.spans import Span
-from logs_schema.records import Context, Feedback, FeedbackKind, Message, content_hash
+from logs_schema.records import Feedback, FeedbackKind, Message, content_hash
 
 Tree = dict[str, Any]
 KEY_PARTS = 24
@@ -180,22 +180,21 @@ def _message(item: Tree) -> Message | None:
     return turns[0] if turns else None
 
 
-def _document(item: Tree) -> Context:
+def _document(item: Tree) -> Tree:
+    """Fields of a `Context`."""
     document = item["document"] if isinstance(item.get("document"), dict) else item
     metadata = json_object(document.get("metadata")) or {}
     groups = metadata.get("groups")
-    return Context.model_validate(
-        {
-            "text": first_text(document, ("content", "text", "page_content")) or "",
-            "doc_id": text_of(document.get("id")) or _named(metadata, "doc_id", "document_id", "id", "source"),
-            "title": _named(metadata, "title"),
-            "url": _named(metadata, "url", "link"),
-            "version": _named(metadata, "version"),
-            "updated_at": any_moment(metadata.get("updated_at") or metadata.get("last_modified")),
-            "groups": groups if isinstance(groups, list) and all(isinstance(group, str) for group in groups) else None,
-            "score": document.get("score"),
-        }
-    )
+    return {
+        "text": first_text(document, ("content", "text", "page_content")) or "",
+        "doc_id": text_of(document.get("id")) or _named(metadata, "doc_id", "document_id", "id", "source"),
+        "title": _named(metadata, "title"),
+        "url": _named(metadata, "url", "link"),
+        "version": _named(metadata, "version"),
+        "updated_at": any_moment(metadata.get("updated_at") or metadata.get("last_modified")),
+        "groups": groups if isinstance(groups, list) and all(isinstance(group, str) for group in groups) else None,
+        "score": document.get("score"),
+    }
 
 
 def _named(metadata: Tree, *keys: str) -> str | None:

@@ -102,7 +102,7 @@ def read_lines(file: str, *, limit: int = LINE_LIMIT) -> Iterator[Line]:
 def _opened(file: str) -> Iterator[io.BufferedReader]:
     """The file's bytes, decompressed when they begin like gzip."""
     try:
-        raw = cast(io.BufferedReader, sys.stdin.buffer) if file == STDIN else Path(file).open("rb")  # noqa: SIM115
+        raw = io.BufferedReader(cast(Any, sys.stdin.buffer)) if file == STDIN else Path(file).open("rb")  # noqa: SIM115
     except OSError as error:
         raise InputError(f"{file} cannot be read: {error.strerror}.") from error
     try:
@@ -111,7 +111,9 @@ def _opened(file: str) -> Iterator[io.BufferedReader]:
         else:
             yield raw
     finally:
-        if file != STDIN:
+        if file == STDIN:
+            raw.detach()
+        else:
             raw.close()
 
 

@@ -45,18 +45,19 @@ class Rejects:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         """Put the file in its place, or throw it away when the import failed."""
+        if self.path is None:
+            return
+        partial = self._partial(self.path)
         if self._stream:
             self._stream.flush()
             os.fsync(self._stream.fileno())
             self._stream.close()
-        if self.path is None:
-            return
-        if kind:
-            self._partial(self.path).unlink(missing_ok=True)
-        elif self._stream:
-            self._partial(self.path).replace(self.path)
-        else:
-            self.path.unlink(missing_ok=True)
+        if self._stream and kind is None:
+            partial.replace(self.path)
+        elif partial.is_file():
+            partial.unlink()
+        if self._stream is None and kind is None and self.path.is_file():
+            self.path.unlink()
 
     @staticmethod
     def _partial(path: Path) -> Path:

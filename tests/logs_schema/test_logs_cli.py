@@ -1,0 +1,100 @@
+import json
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+from typer.testing import CliRunner
+
+from factory.cli.app import app
+from logs_schema.store import open_store, save_feedback, save_records
+from logs_schema.views import record_view, store_stats
+from tests.logs_schema.log_examples import record, spans_of, vote, write_lines
+
+runner = CliRunner()
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store_url: str) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FACTORY_STORE__URL", store_url)
+    return tmp_path
+
+
+def test_import_then_look_at_it(home: Path) -> None:
+    write_lines(home / "spans.jsonl", [*spans_of(1, thumbs="thumbs_down"), {"attributes": {}, "context": {}}])
+    result = runner.invoke(app, ["import", "*.jsonl", "--source", "desk", "--json"])
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    assert (report["files"][0]["new"], report["files"][0]["rejected"]) == (1, 1)
+    assert Path(report["files"][0]["rejects"]).parent == home / "rejects"
+    shown = runner.invoke(app, ["logs", "show", f"{1:032x}"]).stdout
+    for part in (
+        "What does passage one of 1 say?",
+        "[2] Title 1 · doc-1-1 · updated 2026-01-01",
+        "thumbs_down",
+        "not mined",
+    ):
+        assert part in shown.replace("vote · -1", "thumbs_down")
+    assert "1, 2026-03-02 12:01" in runner.invoke(app, ["logs", "stats"]).stdout
+    checked = json.loads(runner.invoke(app, ["db", "check", "--json"]).stdout)
+    assert checked["sound"] and checked["rows"]["interaction"] == 1
+    assert "already has schema" in runner.invoke(app, ["db", "upgrade"]).stdout
+
+
+@pytest.mark.parametrize("name", ["gone.jsonl", "*.zip", ".", "empty.jsonl"])
+def test_files_that_cannot_be_used_exit_with_3_and_one_sentence(home: Path, name: str) -> None:
+    (home / "empty.jsonl").touch()
+    result = runner.invoke(app, ["import", name])
+    assert result.exit_code == 3
+    assert result.stderr.startswith("factory: ") and len(result.stderr.splitlines()) == 1
+
+
+def test_strict_exits_with_3(home: Path) -> None:
+    write_lines(home / "bad.jsonl", [{"query": "q", "response": "r"}])
+    assert runner.invoke(app, ["import", "bad.jsonl", "--strict"]).exit_code == 3
+    assert runner.invoke(app, ["import", "bad.jsonl"]).exit_code == 0
+
+
+def test_standard_input(home: Path) -> None:
+    given = json.dumps({"query": "q", "response": "r", "timestamp": "2026-01-01"})
+    assert "1 new records" in runner.invoke(app, ["import", "-"], input=given).stdout
+
+
+def test_logs_do_not_steer_the_terminal(store_url: str) -> None:
+    save_records(open_store(store_url), [record(1, query="\x1b[31mred\u202e", response="\x07")])
+    shown = runner.invoke(app, ["logs", "show", "trace-1"]).stdout
+    assert not {"\x1b", "\x07", "\u202e"} & set(shown)
+
+
+def test_a_damaged_store_is_told(store_url: str) -> None:
+    engine = open_store(store_url)
+    save_records(engine, [record(1)])
+    raw = engine.raw_connection()
+    raw.cursor().execute("PRAGMA foreign_keys=OFF")
+    raw.cursor().execute("DELETE FROM passage")
+    raw.close()
+    engine.dispose()
+    result = runner.invoke(app, ["db", "check"])
+    assert result.exit_code == 1 and "of context refers to a row of passage that is gone" in result.stdout
+
+
+def test_the_figures(store_url: str) -> None:
+    engine = open_store(store_url)
+    assert "no records" in store_stats(engine).text()
+    save_records(engine, [record(1, model="m", session_id="s"), record(2)])
+    save_feedback(engine, "desk", "trace-1", [vote()])
+    figures = store_stats(engine)
+    assert (figures.records, figures.models, figures.feedback) == (2, {"m": 1, "unknown": 1}, {"vote": 1})
+    assert (figures.contexts, figures.passages, figures.documents) == (4, 3, 3)
+    with engine.begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO finding (interaction_id, miner_version, record_hash, failure, secondary, route, "
+                "confidence, scores, evidence, why, mined_at) VALUES (:id, 'm', 'old', 'unfaithful', '[]', "
+                "'behaviour', 0.5, '{}', '[]', 'It says more than the passage.', '2026-03-02')"
+            ),
+            {"id": record(1).record_id},
+        )
+    view = record_view(engine, "trace-1")
+    assert view.finding and view.finding.outdated and "It says more than the passage." in view.text()
+    engine.dispose()
