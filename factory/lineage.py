@@ -94,8 +94,9 @@ def _known(connection: Connection, wanted: str) -> Node | None:
     examples = _rows(connection, ROW.c.example_id, wanted)
     if not examples:
         return None
-    if examples[0].interaction_id:
-        return _record(connection, examples[0].interaction_id)
+    record_id = examples[0].interaction_id
+    if record_id and _rows(connection, RECORD.c.id, record_id):
+        return _record(connection, record_id)
     return _example(connection, examples)
 
 

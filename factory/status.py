@@ -63,7 +63,7 @@ class Status(Value):
             f"logs       {self.records} records, {newest}",
             f"mining     {self.unmined} records not mined; findings: {findings}",
             f"curators   {self.queued} queued, {self.waiting} waiting in Argilla, {self.reviews} reviews",
-            f"datasets   {self.datasets} built, last {self.last_dataset or "-"}; {self.new_reviews} new usable reviews",
+            f"datasets   {self.datasets} built, last {self.last_dataset or '-'}; {self.new_reviews} new usable reviews",
             f"adapters   {self.adapters} trained, champion {self.champion or 'none (base model)'}",
         ]
         if self.awaiting_approval:

@@ -1,14 +1,10 @@
 """`factory dataset …`: build, list, show, verify, compare dataset versions."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from factory.cli.common import AsJson, emit, settings_of, store_of, track
-
-if TYPE_CHECKING:
-    from factory.dataset.examples import General
-    from factory.settings import Settings
 
 dataset_app = typer.Typer(
     no_args_is_help=True, help="Turn reviews into training data: guarded, balanced, split without leaks."
@@ -22,20 +18,19 @@ DatasetId = Annotated[
 @dataset_app.command("build")
 def build_dataset(ctx: typer.Context, as_json: AsJson = False) -> None:
     """Build a dataset version from the accepted reviews; the same reviews and settings give the same version."""
+    from factory.callables import abstention_detector, general_rows
     from factory.dataset.build import build
-    from factory.mining.abstention import is_abstention
     from factory.mining.lexical import groundedness
 
     settings = settings_of(ctx)
-    house = settings.house
     report = build(
         store_of(ctx),
         settings.dataset,
-        house,
+        settings.house,
         folder=settings.path(settings.dataset.folder),
         groundedness=groundedness,
-        is_abstention=lambda text: is_abstention(text, house.abstention),
-        general=general_of(settings),
+        is_abstention=abstention_detector(settings),
+        general=general_rows(settings),
         track=track,
     )
     emit(report, as_json)
@@ -76,18 +71,3 @@ def diff_datasets(
     from factory.dataset.versions import difference
 
     emit(difference(store_of(ctx), old, new), as_json)
-
-
-def general_of(settings: "Settings") -> "General | None":
-    """General rows from the base model's own replies; None without the `train` extra."""
-    from importlib.util import find_spec
-
-    if find_spec("torch") is None or find_spec("transformers") is None:
-        return None
-
-    def replies(count: int) -> list[tuple[str, str]]:
-        from training.general import general_replies
-
-        return general_replies(settings.training, settings.path(settings.training.cache), count, track=track)
-
-    return replies

@@ -32,21 +32,13 @@ def serve(
     """Start the embedded Argilla server; Ctrl-C stops it."""
     import signal
 
-    from labeling.server.serve import start
+    from labeling.server.serve import attend, start
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     report, process = start(_labeling(ctx), background=background)
     emit(report, as_json)
-    if background:
-        return
-    try:
-        code = process.wait()
-    except KeyboardInterrupt:
-        process.terminate()
-        process.wait()
-        return
-    if code:
-        raise typer.Exit(1)
+    if not background:
+        attend(process, Path(report.home))
 
 
 @label_app.command()
@@ -84,16 +76,16 @@ def push(
 @label_app.command()
 def pull(ctx: typer.Context, as_json: AsJson = False) -> None:
     """Fetch the curators' decisions from Argilla."""
-    from factory.mining.abstention import is_abstention
+    from factory.callables import abstention_detector
     from factory.mining.lexical import groundedness
     from labeling.pull import pull
 
-    house = settings_of(ctx).house
+    settings = settings_of(ctx)
     report = pull(
         store_of(ctx),
         _labeling(ctx),
-        house,
-        is_abstention=lambda text: is_abstention(text, house.abstention),
+        settings.house,
+        is_abstention=abstention_detector(settings),
         groundedness=groundedness,
         track=track,
     )
@@ -102,6 +94,4 @@ def pull(ctx: typer.Context, as_json: AsJson = False) -> None:
 
 def _labeling(ctx: typer.Context) -> "LabelingSettings":
     settings = settings_of(ctx)
-    section = settings.labeling
-    paths = {name: str(settings.path(value)) for name in ("home", "server_env") if (value := getattr(section, name))}
-    return section.model_copy(update=paths)
+    return settings.labeling.located(settings.root)

@@ -29,7 +29,7 @@ def retrain(
     if_due: Annotated[bool, typer.Option("--if-due", help="Do nothing while too few reviews are new.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Build the data, train, evaluate, pass or fail the gate, and promote as configured; resumes where it was stopped."""
+    """Build the data, train, evaluate, gate, and promote as configured; goes on where it was stopped."""
     from factory.retrain import retrain as run
     from logs_schema.errors import GateRefusedError
 
@@ -40,7 +40,7 @@ def retrain(
 
 
 def status(ctx: typer.Context, as_json: AsJson = False) -> None:
-    """Show on one screen whether the factory is healthy and what waits for whom; exit code 4 when something is wrong."""
+    """Show whether the factory is healthy and what waits for whom; exit code 4 when something is wrong."""
     from factory.mining.miner import miner_version
     from factory.status import status as look
 

@@ -16,6 +16,7 @@ import json
 import os
 import re
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -60,8 +61,10 @@ def numbered(passages: str) -> dict[int, str]:
     return {int(number): text for number, text in zip(parts[1::2], parts[2::2], strict=True)}
 
 
-def decide(fields: dict[str, str], question: dict[str, Any] | None) -> dict[str, str]:
+def decide(record: dict[str, Any], known: dict[str, dict[str, Any]]) -> dict[str, str]:
     """Values of the form for one record."""
+    fields = record["fields"]
+    question = known.get(fields["question"])
     if question is None:
         return {"decision": "not_usable", "comment": "scripted curator: this question is not one of the demo's"}
     passages = numbered(fields["passages"])
@@ -94,15 +97,16 @@ def questions() -> dict[str, dict[str, Any]]:
     return found
 
 
-def review(url: str, user: str, password: str, dataset: str) -> Counter[str]:
+def review(
+    url: str, user: str, password: str, dataset: str, decided_for: Callable[[dict[str, Any]], dict[str, str]]
+) -> Counter[str]:
     """Submit a response for every pending record; counts by decision. Running again does what is left."""
     client = log_in(url, user, password)
     dataset_id = find_dataset(client, dataset)
-    known = questions()
     decided: Counter[str] = Counter()
     while records := pending(client, dataset_id):
         for record in records:
-            values = decide(record["fields"], known.get(record["fields"]["question"]))
+            values = decided_for(record)
             body = {"status": "submitted", "values": {name: {"value": value} for name, value in values.items()}}
             client.post(f"/api/v1/records/{record['id']}/responses", json=body).raise_for_status()
             decided[values["decision"]] += 1
@@ -119,7 +123,8 @@ def main() -> None:
     password = os.environ.get("CURATOR_PASSWORD")
     if not password:
         raise SystemExit("Set CURATOR_PASSWORD to the password of the annotator user.")
-    decided = review(options.url, options.user, password, options.dataset)
+    known = questions()
+    decided = review(options.url, options.user, password, options.dataset, lambda record: decide(record, known))
     print(f"scripted curator: {decided.total()} records reviewed: {dict(decided.most_common())}")
 
 

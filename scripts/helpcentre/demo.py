@@ -37,7 +37,9 @@ class Demo:
         print(f"\n$ factory {' '.join(words)}", flush=True)
         code = subprocess.run([FACTORY, *words], cwd=self.folder, env=self.environment, check=False).returncode
         if code not in allowed:
-            raise SystemExit(f"demo: `factory {' '.join(words)}` ended with exit code {code}. Mend that and run this again.")
+            raise SystemExit(
+                f"demo: `factory {' '.join(words)}` ended with exit code {code}; mend that, run this again."
+            )
         return code
 
     def ask(self, *words: str) -> Any:
@@ -72,13 +74,12 @@ def free_port(wanted: int) -> int:
 
 def review(demo: Demo) -> str:
     """Let the scripted curator review what is pending; returns Argilla's URL."""
-    served = demo.ask("label", "serve", "--background") if not demo.ask("label", "status")["running"] else None
-    state = demo.ask("label", "status")
-    url = str(state["url"])
-    if served:
-        print(f"Argilla runs at {url}")
+    before = demo.ask("label", "status")
+    if before["problem"]:
+        demo.run("label", "serve", "--background")
+    url = str(before["target"].split(" ", 1)[0])
     demo.run("label", "push")
-    print(f"\n$ python curator.py --url {url} --user {CURATOR}    # a SCRIPT plays the curator in this demo", flush=True)
+    print(f"\n$ python curator.py --url {url} --user {CURATOR}   # in this demo, a SCRIPT is the curator", flush=True)
     environment = demo.environment | {"CURATOR_PASSWORD": login(demo.folder, CURATOR)}
     command = [sys.executable, str(HERE / "curator.py"), "--url", url, "--user", CURATOR]
     subprocess.run(command, env=environment, check=True)
@@ -92,6 +93,54 @@ def login(folder: Path, user: str) -> str:
     return next(line.split(" ", 1)[1] for line in lines if line.startswith(f"{user} "))
 
 
+def story(demo: Demo, url: str, adapter: str) -> None:
+    """The loop in a few sentences with its numbers, and where to click."""
+    logs = demo.ask("logs", "stats")
+    status = demo.ask("status")
+    shown = demo.ask("adapters", "show", adapter)
+    training, evaluation = shown["training"], shown["evaluation"]
+    record = demo.ask("findings", "list", "--limit", "1")["findings"][0]["record_id"]
+    flagged = sum(status["findings"].values())
+    print(f"""
+Production answered {logs["records"]} questions. The miner flagged {flagged} answers: {said(status["findings"])}.
+The scripted curator reviewed {status["reviews"]} records in Argilla; {training["rows"]} rows taught adapter {adapter}.
+On {evaluation["rows"]} held-out questions ({evaluation["answerable"]} answerable, {evaluation["unanswerable"]} not; {
+        evaluation["audit_rows"]
+    } from the random audit slice), {evaluation["confidence"]:.0%} intervals:
+""")
+    print(f"  {'':<24}{'balanced abstention':>22}{'answer F1':>22}{'false refusals':>22}")
+    for rung in evaluation["rungs"]:
+        cells = "".join(
+            f"{figure(rung['figures'][name]):>22}" for name in ("balanced_abstention", "answer_f1", "false_refusal")
+        )
+        print(f"  {rung['rung']:<24}{cells}")
+    gate = "passed" if shown["gate_passed"] else f"refused ({', '.join(shown['failed_checks'])})"
+    now = f"adapter {status['champion']}" if status["champion"] else "the plain base model"
+    print(f"""
+The gate {gate} it. What production should run now: {now}.
+
+Where to look
+  labeling page   {url}   user you, password {login(demo.folder, "you")}
+  adapter         {shown["adapter"]["path"]}/README.md
+  each answer     {evaluation["path"]}
+  one record      cd {demo.folder} && {FACTORY} trace {record}
+  stop Argilla    cd {demo.folder} && {FACTORY} label stop""")
+
+
+def said(counts: dict[str, int]) -> str:
+    """`3 unfaithful, 2 incomplete`."""
+    return ", ".join(f"{count} {name}" for name, count in counts.items())
+
+
+def figure(measured: dict[str, Any]) -> str:
+    """A value with its interval."""
+    if measured["value"] is None:
+        return "-"
+    if measured["low"] is None:
+        return f"{measured['value']:.2f}"
+    return f"{measured['value']:.2f} [{measured['low']:.2f}, {measured['high']:.2f}]"
+
+
 def main() -> None:
     """The loop, then its story."""
     parser = argparse.ArgumentParser(prog="scripts/demo", description="Run the whole loop on the demo help centre.")
@@ -101,7 +150,7 @@ def main() -> None:
     folder: Path = options.dir.absolute()
     demo = Demo(folder)
     if options.fresh and (folder / "factory.toml").exists():
-        subprocess.run([FACTORY, "label", "stop"], cwd=folder, check=False, stdout=subprocess.DEVNULL)
+        demo.run("label", "stop")
         shutil.rmtree(folder)
     prepare(folder)
 
@@ -109,25 +158,21 @@ def main() -> None:
     demo.run("import", "logs/helpdesk.jsonl", "--source", "pedalport-helpdesk")
     demo.title("Mine the answers that were bad although the context was good")
     demo.run("mine")
-    flagged = demo.ask("findings", "list", "--failure", "unfaithful", "--limit", "1")
-    if flagged:
-        demo.run("findings", "show", flagged[0]["record_id"])
+    demo.run(
+        "findings",
+        "show",
+        demo.ask("findings", "list", "--failure", "unfaithful", "--limit", "1")["findings"][0]["record_id"],
+    )
     demo.title("Review in Argilla")
     url = review(demo)
     demo.title("Build, train, prove")
-    code = demo.run("retrain", "--if-due", allowed=(0, 5))
-    adapters = demo.ask("adapters", "list")
-    champion = demo.ask("status")["champion"]
-    if code == 0 and champion is None and adapters:
+    demo.run("retrain", "--if-due", allowed=(0, 5))
+    adapter = demo.ask("adapters", "list")["adapters"][0]
+    if adapter["state"] == "gate passed":
         demo.title("A person approves what passed the gate")
-        demo.run("approve", adapters[-1]["adapter_id"], "--by", "demo-user", "--note", "the gate passed")
+        demo.run("approve", adapter["adapter_id"], "--by", "demo-user", "--note", "the gate passed it")
     demo.title("What happened")
-    story(demo, url)
-
-
-def story(demo: Demo, url: str) -> None:
-    """The loop in a few sentences with its numbers, and where to click."""
-    raise NotImplementedError
+    story(demo, url, adapter["adapter_id"])
 
 
 if __name__ == "__main__":
