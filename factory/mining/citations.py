@@ -1,6 +1,8 @@
 """Citation marks in answers: `[1]`, `[1, 2]`, `[1-3]`, `[1][2]`, `【1】`."""
 
 import re
+from bisect import bisect_left
+from itertools import islice
 from typing import NamedTuple
 
 from factory.mining.text import Sentence, sentences
@@ -8,6 +10,7 @@ from factory.mining.text import Sentence, sentences
 _NUMBERS = r"\d{1,3}(?:\s*[,;–—-]\s*\d{1,3})*"
 _MARK = re.compile(rf"\[\s*\^?\s*({_NUMBERS})\s*\]|【\s*({_NUMBERS})[^】\n]{{0,40}}】")
 _MAX_RANGE = 50
+_MOST = 1000
 
 
 class Citation(NamedTuple):
@@ -20,12 +23,13 @@ class Citation(NamedTuple):
 
 
 def citations(text: str) -> list[Citation]:
-    """Cited numbers in order of appearance, ranges spelled out; `[2017]` is a year, not a citation."""
-    return [
+    """Cited numbers in order (the first 1,000), ranges spelled out; `[2017]` is a year, not a citation."""
+    every = (
         Citation(number, match.start(), match.end())
         for match in _MARK.finditer(text)
         for number in _numbers(match.group(1) or match.group(2))
-    ]
+    )
+    return list(islice(every, _MOST))
 
 
 def without_citations(text: str) -> str:
@@ -33,17 +37,21 @@ def without_citations(text: str) -> str:
     return _MARK.sub(lambda match: " " * len(match.group()), text)
 
 
-def cited_sentence(text: str, citation: Citation) -> Sentence | None:
-    """The sentence that a mark backs: the words before it, as in "Costs 3 euros [1]." or "Costs 3 euros. [1]".
+def cited_sentences(text: str) -> list[tuple[Citation, Sentence | None]]:
+    """Each citation with the sentence that it backs: the words before it, as in "It costs 3. [1]".
 
     None when there are no words at all.
     """
     found = sentences(without_citations(text))
-    before = [sentence for sentence in found if sentence.start < citation.start]
-    if before and "\n" not in text[before[-1].end : citation.start]:
-        return before[-1]
-    after = [sentence for sentence in found if sentence.start >= citation.end]
-    return after[0] if after else before[-1] if before else None
+    starts = [sentence.start for sentence in found]
+    backed: list[tuple[Citation, Sentence | None]] = []
+    for citation in citations(text):
+        after = bisect_left(starts, citation.start)
+        before = found[after - 1] if after else None
+        if before and "\n" in text[before.end : citation.start] and after < len(found):
+            before = None
+        backed.append((citation, before or (found[after] if after < len(found) else None)))
+    return backed
 
 
 def _numbers(inside: str) -> list[int]:

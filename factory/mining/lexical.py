@@ -11,15 +11,17 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from factory.mining.abstention import read_abstention
-from factory.mining.citations import Citation, citations, cited_sentence, without_citations
+from factory.mining.citations import Citation, citations, cited_sentences, without_citations
 from factory.mining.text import Sentence, Token, by_sentence, sentences, tokens
-from factory.mining.words import NEGATIONS
+from factory.mining.words import NEGATIONS, STOP_WORDS
 from logs_schema.records import Context, RagRecord
-from logs_schema.scores import GroundednessScorer, Scorer, Scores
+from logs_schema.scores import Scorer, Scores
 from logs_schema.settings import HouseSettings
 
 SHORT = 3
 """A sentence with fewer content words is too short to decide alone that a response is unsupported."""
+MOST = 200
+"""Sentences of a response that are judged; a longer one is a loop of the model or an attack."""
 CITED = 0.4
 """A cited passage supports its sentence when it holds this share of the sentence's content words …"""
 CITED_TO_BEST = 0.6
@@ -74,7 +76,7 @@ class Answer(NamedTuple):
     place: Sentence | None
     """The best sentence; None when no passage has a word of the query."""
     words: frozenset[str]
-    """Its content words that the query does not hold: what it adds."""
+    """Content words of that sentence that the query does not hold: what it adds."""
 
 
 @lru_cache(maxsize=4096)
@@ -102,7 +104,7 @@ def passages(contexts: Iterable[Context]) -> list[Passage]:
 
 
 def supports(response: str, found: Sequence[Passage], only: Sequence[Sentence] | None = None) -> list[Support]:
-    """Support of each sentence of a response that claims something; citation marks are left out.
+    """Support of each sentence of a response (the first 200) that has content words; citation marks are left out.
 
     Args:
         response: The answer.
@@ -110,7 +112,7 @@ def supports(response: str, found: Sequence[Passage], only: Sequence[Sentence] |
         only: Sentences to look at; all of them when None.
     """
     text = without_citations(response)
-    places = sentences(text) if only is None else only
+    places = (sentences(text) if only is None else only)[:MOST]
     return [
         _support(text, place, within, found)
         for place, within in zip(places, by_sentence(tokens(text), places), strict=True)
@@ -160,25 +162,27 @@ def answer_in(record: RagRecord, found: Sequence[Passage]) -> Answer:
             score *= 5 / 6
         if score > best.sufficiency:
             sentence = one.sentences[at]
-            added = (Token(word, 0, 0) for word in sentence.words if word not in weights)
-            words = frozenset(token.norm for token in added if token.is_content)
-            best = Answer(score, coverage, rank, sentence.place, words)
+            best = Answer(score, coverage, rank, sentence.place, sentence.words - weights.keys() - STOP_WORDS)
     return best
 
 
 def unsupported_citations(response: str, found: Sequence[Passage]) -> tuple[list[Citation], list[Citation]]:
     """Citations that are out of range, and citations whose passage does not support their sentence."""
-    text = without_citations(response)
+    backed = cited_sentences(response)
+    places = sorted({place for _, place in backed if place})
+    split = by_sentence(tokens(without_citations(response)), places)
+    words_of = {
+        place: {token.norm for token in within if token.is_content} for place, within in zip(places, split, strict=True)
+    }
     outside, unsupported = [], []
-    for citation in citations(response):
+    for citation, place in backed:
+        words = words_of[place] if place else set()
         if not 1 <= citation.number <= len(found):
             outside.append(citation)
-            continue
-        place = cited_sentence(response, citation)
-        words = {token.norm for token in tokens(text[place.start : place.end]) if token.is_content} if place else set()
-        shares = [len(words & one.words) / len(words) for one in found] if words else []
-        if shares and shares[citation.number - 1] < max(CITED, CITED_TO_BEST * max(shares)):
-            unsupported.append(citation)
+        elif words:
+            shares = [len(words & one.words) / len(words) for one in found]
+            if shares[citation.number - 1] < max(CITED, CITED_TO_BEST * max(shares)):
+                unsupported.append(citation)
     return outside, unsupported
 
 
@@ -198,9 +202,6 @@ def lexical_scorer(house: HouseSettings) -> Scorer:
 def groundedness(pairs: Sequence[tuple[str, Sequence[str]]]) -> list[float]:
     """Faithfulness of (answer, context texts) pairs, in order; 0 for an answer that claims nothing."""
     return [faithfulness_of(supports(answer, [passage(text) for text in texts])) or 0.0 for answer, texts in pairs]
-
-
-GROUNDEDNESS: GroundednessScorer = groundedness
 
 
 def _scores(record: RagRecord, house: HouseSettings) -> Scores:
@@ -256,7 +257,7 @@ def _held(pairs: list[tuple[str, str]], sets: list[frozenset[tuple[str, str]]], 
 
 
 def _lost(kind: list[Token], missing: list[Token]) -> float:
-    return sum(token in missing for token in kind) / len(kind) if kind else 0.0
+    return len(set(kind) & set(missing)) / len(set(kind)) if kind else 0.0
 
 
 def _share(weights: dict[str, float], words: frozenset[str]) -> float:

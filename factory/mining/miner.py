@@ -137,4 +137,4 @@ def _tally(engine: Engine, column: str) -> dict[str, int]:
     value = FINDING.c[column]
     query = select(value, func.count()).group_by(value).order_by(func.count().desc(), value)
     with engine.connect() as connection:
-        return dict(connection.execute(query).tuples().all())
+        return {row[0]: row[1] for row in connection.execute(query)}

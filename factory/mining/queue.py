@@ -224,7 +224,7 @@ def _queued(connection: Connection) -> tuple[set[tuple[str, ...]], Counter[str]]
         .where(~_REVIEWED, INTERACTION.c.user_id.is_not(None))
         .group_by(INTERACTION.c.user_id)
     )
-    return questions, Counter(dict(users.tuples().all()))
+    return questions, Counter({row[0]: row[1] for row in users})
 
 
 def _question(query: str, history: list[dict[str, str]] | None) -> tuple[str, ...]:

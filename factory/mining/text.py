@@ -29,6 +29,8 @@ _SENTENCE_END = re.compile(
     r"(?<![.!?…])(?P<stop>[.!?…]++)(?P<close>[\"'’”»)\]]*+)(?=\s|$)|(?P<wide>[。！？]++[」』”]*+)|(?P<line>\n\s*+)"
 )
 _LIST_MARK = re.compile(r"\s*(?:(?:\d{1,2}[.)]|[-*•–]|#{1,6})\s+)*")
+_NEAR = 50
+"""Characters around a full stop that decide whether it ends a sentence."""
 _IRREGULAR = {"ca": "can", "wo": "will", "sha": "shall"}
 
 
@@ -133,11 +135,11 @@ def _ends(text: str, start: int, match: re.Match[str]) -> bool:
     """Whether this stop ends a sentence: not after an abbreviation, an initial, or a list number."""
     if match.group("stop") != ".":
         return True
-    before = text[start : match.start()]
+    before = text[max(start, match.start() - _NEAR) : match.start()]
     if before.endswith(" "):
         return True
     word = before.split()[-1].lower().lstrip("(\"'") if before.split() else ""
-    rest = text[match.end() :].lstrip(" \t")
+    rest = text[match.end() : match.end() + _NEAR].lstrip(" \t")
     if word in ABBREVIATIONS or (len(word) == 1 and word.isalpha()) or (word.isdigit() and before.strip() == word):
         return False
     return not (re.fullmatch(r"(?:\w\.)+\w", word) and not rest[:1].isupper()) and not rest[:1].islower()

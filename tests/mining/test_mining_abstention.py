@@ -1,0 +1,68 @@
+import pytest
+
+from factory.mining.abstention import is_abstention, read_abstention
+
+HOUSE = "Das steht nicht in unseren Unterlagen."
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "I don't know.",
+        "I don’t know based on the provided context.",
+        "i do n't know",
+        "I do not have enough information to answer that.",
+        "I'm sorry, but I cannot find this in the passages.",
+        "Unfortunately, the provided context does not contain information about the Cargo plan.",
+        "The passages do not mention a helmet rule [1][2].",
+        "The answer is not specified in the given text.",
+        "There is no information about that in the documents.",
+        "Based on the context, I cannot determine the price.",
+        "Thank you for asking! I'm not sure about that.",
+        "Unable to answer from the context.",
+        "It is not possible to say.",
+        "Das steht nicht in unseren Unterlagen.",
+        "Leider: das steht nicht in unseren Unterlagen",
+        "Das weiß ich leider nicht.",
+        "Der Kontext enthält keine Informationen dazu.",
+        "Je ne sais pas.",
+        "Les passages ne mentionnent pas ce sujet.",
+        "No lo sé.",
+        "El contexto no menciona el precio.",
+        "Non lo so.",
+        "Il contesto non contiene informazioni.",
+        "Dat weet ik niet.",
+        "De context bevat geen informatie hierover.",
+        "Não sei.",
+        "O contexto não menciona isso.",
+    ],
+)
+def test_wordings_of_i_do_not_know(text: str) -> None:
+    assert is_abstention(text, HOUSE)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "Sorry, but the Cargo plan is not included in the trial.",
+        "No, the Cargo plan has no trial.",
+        "The documents must not be older than 3 months.",
+        "You cannot cancel before the minimum term is over.",
+        "It does not include insurance. The price is 72 euros.",
+        "I know that the City plan costs 72 euros.",
+        "The City plan costs 72 euros. All prices include VAT. I don't know more than that.",
+        "Pedalport does not provide a lawyer.",
+        "I don't know if you have an account, but open Plan and tap End trial.",
+    ],
+)
+def test_answers_are_not_refusals(text: str) -> None:
+    assert not is_abstention(text, HOUSE)
+
+
+def test_a_refusal_that_adds_knowledge_keeps_its_claims() -> None:
+    text = "I'm sorry. The passages do not mention this. However, Einstein was born in Ulm in 1879. Please ask again."
+    abstention = read_abstention(text, HOUSE)
+    assert abstention.abstains
+    assert [text[s.start : s.end] for s in abstention.claims] == ["However, Einstein was born in Ulm in 1879."]
+    assert read_abstention("I don't know. Please contact support.", HOUSE).claims == ()

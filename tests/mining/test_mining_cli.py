@@ -1,0 +1,96 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+from factory.cli.app import app
+from factory.mining.diagnose import diagnose
+from factory.mining.lexical import lexical_scorer
+from factory.mining.render import render_finding
+from factory.mining.settings import MiningSettings
+from logs_schema.records import Context
+from logs_schema.settings import HouseSettings
+from logs_schema.store import open_store, save_records
+
+LIE = "Hello. Riders pay 19 dollars to the Zurich office [1]."
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.chdir(tmp_path)
+    return lambda *arguments: CliRunner().invoke(app, list(arguments))
+
+
+@pytest.fixture
+def mined(run: Any, tmp_path: Path, make: Any) -> Any:
+    engine = open_store(f"sqlite:///{tmp_path}/groundmill.db")
+    save_records(engine, [make(0), make(1, response=LIE), make(2, response="I don't know.")])
+    assert run("mine").exit_code == 0
+    return make(1).record_id
+
+
+def test_an_empty_store_says_what_to_run(run: Any) -> None:
+    result = run("mine")
+    assert result.exit_code == 4 and "factory import" in result.stderr
+
+
+def test_mine_reports_and_repeats(run: Any, mined: str) -> None:
+    report = json.loads(run("mine", "--json").stdout)
+    assert (report["mined"], report["already"], report["failures"]["unfaithful"]) == (0, 3, 1)
+    text = run("mine").stdout
+    assert "Mined 0 of 3 records (3 were mined before)." in text and "Review queue" in text
+
+
+def test_findings_are_listed_and_shown(run: Any, mined: str) -> None:
+    assert mined in run("findings", "list").stdout
+    listed = json.loads(run("findings", "list", "--failure", "unfaithful", "--json").stdout)
+    assert [finding["record_id"] for finding in listed["findings"]] == [mined]
+    for name in (mined, mined[:6], "trace-0001"):
+        shown = run("findings", "show", name)
+        assert shown.exit_code == 0
+        assert "«Riders pay 19 dollars to the Zurich office [1].»" in shown.stdout
+        assert "▸The City plan costs 72 euros a month for the everyday step-through bike.◂" in shown.stdout
+        assert "\x1b" not in shown.stdout
+    assert json.loads(run("findings", "show", mined, "--json").stdout)["failure"] == "unfaithful"
+    assert run("findings", "show", "nowhere").exit_code == 3
+
+
+def test_a_wrong_failure_lists_the_choices(run: Any, mined: str) -> None:
+    result = run("findings", "list", "--failure", "halucination")
+    assert result.exit_code == 2 and "'unfaithful'" in result.stderr
+
+
+def test_the_queue_is_shown(run: Any, mined: str) -> None:
+    entries = json.loads(run("queue", "show", "--json").stdout)["entries"]
+    assert {entry["failure"] or entry["reason"] for entry in entries} <= {"unfaithful", "over_refusal", "audit"}
+    assert "wait for review" in run("queue", "show").stdout
+
+
+def test_hostile_text_neither_steers_the_terminal_nor_is_markup(make: Any) -> None:
+    hostile = "[red]Riders[/red] pay \x1b[31m19\x07 dollars \u202eto the Zurich office [link=x]."
+    record = make(response=hostile, query="\x1b]0;owned\x07 how much is the city plan per month", contexts=(
+        Context(text="The City plan costs 72 euros a month \x9b2J.", title="[bold]\x1bPlans"),
+    ))  # fmt: skip
+    house = HouseSettings()
+    scores = lexical_scorer(house)([record])[0]
+    finding = diagnose(record, scores, settings=MiningSettings(), house=house, newest={})
+    console = Console(force_terminal=True, color_system="standard", width=200, highlight=False)
+    with console.capture() as capture:
+        console.print(render_finding(record, finding), soft_wrap=True)
+    shown = capture.get()
+    assert "[red]Riders[/red]" in shown and "\u241b[31m19\u2407" in shown
+    assert "\x07" not in shown and "\x9b" not in shown and "\u202e" not in shown and "\x1b]" not in shown
+    plain = render_finding(record, finding).plain
+    assert "\x1b" not in plain and "«" in plain and "▸" in plain
+
+
+def test_a_finding_without_evidence_is_readable(make: Any) -> None:
+    record = make(response="", contexts=())
+    house = HouseSettings()
+    scores = lexical_scorer(house)([record])[0]
+    finding = diagnose(record, scores, settings=MiningSettings(), house=house, newest={})
+    plain = render_finding(record, finding).plain
+    assert "none were retrieved" in plain and "not measured" in plain and "empty" in plain

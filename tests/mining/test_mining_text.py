@@ -1,0 +1,157 @@
+import time
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from factory.mining.citations import citations, cited_sentences, without_citations
+from factory.mining.diagnose import diagnose
+from factory.mining.lexical import lexical_scorer
+from factory.mining.settings import MiningSettings
+from factory.mining.text import content_words, normalise, numbers, sentences, tokens
+from logs_schema.records import Context, RagRecord
+from logs_schema.settings import HouseSettings
+
+MESSY = st.text(alphabet=st.sampled_from("aB é.!?\n\t[]12,;-'’“”«1) *#東。\u0301\u202e\x00"), max_size=200) | st.text(
+    max_size=80
+)
+
+
+def norms(text: str) -> list[str]:
+    return [token.norm for token in tokens(text)]
+
+
+@pytest.mark.parametrize(
+    ("tokenised", "written"),
+    [
+        ("Atlantic City , NJ", "Atlantic City, NJ"),
+        ("air - to - air", "air-to-air"),
+        ("it does n't matter", "it doesn’t matter"),
+        ("it don ' t matter", "it don't matter"),
+        ("the dog 's bowl", "the dog's bowl"),
+        ("3 , 000 m", "3, 000 m"),
+        ("$ 1,000", "$1000"),
+        ("cafe\u0301", "caf\u00e9"),
+        ("the U.S. army", "the US army"),
+        ("45kg", "45 kg"),
+        ("the 4th", "the 4"),
+        ("cancelled plans", "cancel plan"),
+    ],
+)
+def test_tokenised_and_written_text_give_the_same_words(tokenised: str, written: str) -> None:
+    assert norms(tokenised) == norms(written)
+
+
+def test_different_words_stay_different() -> None:
+    assert norms("3.5") != norms("35") and norms("do") != norms("don't") and norms("bus") != norms("bu")
+
+
+def test_normalise_reads_as_it_was_meant() -> None:
+    text = "the `` Atlantic City , NJ '' air - to - air missile does n't , he ' s ( nearly ) sure"
+    assert normalise(text) == "the \"Atlantic City, NJ\" air-to-air missile doesn't, he's (nearly) sure"
+
+
+def test_numbers_and_content_words() -> None:
+    text = "The City plan costs 1,072.50 euros, from the 3rd day"
+    assert [token.norm for token in numbers(text)] == ["1072.50", "3"]
+    assert [text[t.start : t.end] for t in content_words(text)] == [
+        "City",
+        "plan",
+        "costs",
+        "1,072.50",
+        "euros",
+        "3rd",
+        "day",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Dr. Smith lives in the U.S. today. He is 40.", ["Dr. Smith lives in the U.S. today.", "He is 40."]),
+        ("It costs 3.50 euros. Yes!", ["It costs 3.50 euros.", "Yes!"]),
+        ("a tractor . A native son", ["a tractor .", "A native son"]),
+        ("1. First\n2. Second\n- third", ["First", "Second", "third"]),
+        ("“Is it?” he said. No.", ["“Is it?”", "he said.", "No."]),
+        ("東京です。良い。", ["東京です。", "良い。"]),
+        ("...", []),
+        ("", []),
+    ],
+)
+def test_sentences(text: str, expected: list[str]) -> None:
+    assert [text[s.start : s.end] for s in sentences(text)] == expected
+
+
+@given(MESSY)
+def test_places_lie_in_the_original(text: str) -> None:
+    for found in (tokens(text), sentences(text)):
+        last = 0
+        for place in found:
+            assert 0 <= place.start < place.end <= len(text)
+            assert place.start >= last or place.start == found[max(found.index(place) - 1, 0)].start
+            last = place.end
+    assert all(text[s.start : s.end].strip() == text[s.start : s.end] for s in sentences(text))
+
+
+@given(MESSY)
+def test_normalising_twice_changes_nothing_about_the_words(text: str) -> None:
+    assert "  " not in normalise(text)
+    assert normalise(text) == normalise(text).strip()
+
+
+UNITS = [*".['“\n \u0301", "1,", "a.", " \n", "- ", "a' ", '" ', "a. ", "1. ", "[1]", "[1-50] a. ", "a1 "]
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_hostile_repetition_takes_linear_time(unit: str) -> None:
+    text = unit * (12_000 // len(unit)) + "x"
+    record = RagRecord(
+        source="desk",
+        source_id="1",
+        occurred_at=datetime(2026, 11, 2, tzinfo=UTC),
+        query=text,
+        contexts=(Context(text=text, title=text),),
+        response=text,
+    )
+    begin = time.process_time()
+    normalise(text)
+    scores = lexical_scorer(HouseSettings())([record])[0]
+    diagnose(record, scores, settings=MiningSettings(), house=HouseSettings(), newest={})
+    assert time.process_time() - begin < 5
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a [1] b", [1]),
+        ("[1, 2]", [1, 2]),
+        ("[1-3] [4–5]", [1, 2, 3, 4, 5]),
+        ("[1][2]", [1, 2]),
+        ("【1】 【3†source】", [1, 3]),
+        ("[1; 7]", [1, 7]),
+        ("[ 2 ] [^3]", [2, 3]),
+        ("[2017] [a] (1) []", []),
+        ("[3-1]", [3, 1]),
+        ("[1-999]", [1, 999]),
+    ],
+)
+def test_citation_marks(text: str, expected: list[int]) -> None:
+    assert [citation.number for citation in citations(text)] == expected
+
+
+def test_a_mark_backs_the_words_before_it() -> None:
+    text = "It costs 3 euros. [1] Bikes are blue [2].\n[3] Trains are green."
+    backed = {c.number: place for c, place in cited_sentences(text)}
+    assert {n: text[s.start : s.end] for n, s in backed.items() if s} == {
+        1: "It costs 3 euros.",
+        2: "Bikes are blue [2].",
+        3: "Trains are green.",
+    }
+    assert [place for _, place in cited_sentences("[1]")] == [None]
+
+
+@given(MESSY)
+def test_taking_citations_out_keeps_every_offset(text: str) -> None:
+    assert len(without_citations(text)) == len(text)
+    assert citations(without_citations(text)) == []
