@@ -48,8 +48,10 @@ class TrainingSettings(Section):
 
     @property
     def recipe(self) -> dict[str, object]:
-        """Every setting that changes the weights, JSON-ready; the base model is identified by its hash."""
-        return self.model_dump(mode="json", exclude={"base_model", "revision", "threads", "save_steps", "cache", "adapters"})
+        """Every setting that changes the weights, JSON-ready; the base model is known by its hash."""
+        return self.model_dump(
+            mode="json", exclude={"base_model", "revision", "device", "threads", "save_steps", "cache", "adapters"}
+        )
 
 
 class EvaluationSettings(Section):

@@ -1,0 +1,52 @@
+"""Answers kept on disk as they are made, so that nothing is generated twice and a killed run goes on."""
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from logs_schema.files import write_atomic
+from logs_schema.records import Message, content_hash
+
+
+class AnswerCache:
+    """Answers of one model under one way of answering: a JSON line a prompt."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.known: dict[str, str] = {}
+        lines = path.read_bytes().splitlines() if path.is_file() else []
+        whole: list[bytes] = []
+        for line in lines:
+            try:
+                entry = json.loads(line)
+                self.known[entry["prompt"]] = entry["answer"]
+            except (ValueError, KeyError, TypeError):
+                continue
+            whole.append(line)
+        if len(whole) < len(lines):  # the last line of a killed run
+            write_atomic(path, b"".join(line + b"\n" for line in whole))
+
+    def get(self, prompt: Sequence[Message]) -> str | None:
+        """The answer to a prompt, if it was made before."""
+        return self.known.get(prompt_key(prompt))
+
+    def add(self, pairs: Sequence[tuple[Sequence[Message], str]]) -> None:
+        """Append the answers to some prompts; they are on disk when this returns."""
+        new = {prompt_key(prompt): answer for prompt, answer in pairs}
+        lines = [
+            json.dumps({"prompt": key, "answer": answer}, ensure_ascii=False)
+            for key, answer in new.items()
+            if key not in self.known
+        ]
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a", encoding="utf-8", errors="surrogatepass") as stream:
+            stream.write("".join(line + "\n" for line in lines))
+            stream.flush()
+            os.fsync(stream.fileno())
+        self.known |= new
+
+
+def prompt_key(prompt: Sequence[Message]) -> str:
+    """Identity of a conversation: 16 hexadecimal digits."""
+    return content_hash([message.model_dump() for message in prompt])

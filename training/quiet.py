@@ -1,0 +1,30 @@
+"""Keeping the libraries' own progress bars and notes off the terminal: library functions are silent."""
+
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+
+def untracked(items: Iterable[Any], **_: Any) -> Iterable[Any]:
+    """The items, without showing any progress: the default of every `track`."""
+    return items
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Within the block transformers draws no bars and logs errors only; afterwards it is as it was."""
+    from transformers.utils import logging
+
+    level = logging.get_verbosity()
+    bars = logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
