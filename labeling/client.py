@@ -37,17 +37,17 @@ def connect(settings: LabelingSettings, api_key: str | None = None) -> "Argilla"
     import httpx
 
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    session: dict[str, Any] = {"timeout": settings.timeout_s, "trust_env": not _is_local(settings)}  # no proxy to here
+    http: dict[str, Any] = {"timeout": settings.timeout_s, "trust_env": not _is_local(settings)}  # no proxy to here
     try:
-        with httpx.Client(base_url=settings.api_url, headers={"X-Argilla-Api-Key": key}, **session) as first:
+        with httpx.Client(base_url=settings.api_url, headers={"X-Argilla-Api-Key": key}, **http) as first:
             _refuse_old(settings, first.get("/api/v1/version"))
             me = first.get("/api/v1/me")
             me.raise_for_status()
-        client = argilla.Argilla(api_url=settings.api_url, api_key=key, retries=1, **session)
     except httpx.HTTPStatusError as error:
-        raise ConfigurationError(
-            f"Argilla at {settings.api_url} refused the API key from {origin} ({error.response.status_code})."
-        ) from error
+        status = error.response.status_code
+        if status not in (401, 403):
+            raise NotReadyError(f"Argilla at {settings.api_url} answers with {status}: look at its log.") from error
+        raise ConfigurationError(f"Argilla at {settings.api_url} refused the API key from {origin}.") from error
     except httpx.HTTPError as error:
         raise NotReadyError(_unreachable(settings, error)) from error
     except UnicodeEncodeError as error:
@@ -57,6 +57,7 @@ def connect(settings: LabelingSettings, api_key: str | None = None) -> "Argilla"
         raise ConfigurationError(
             f"The API key from {origin} belongs to a user with the role {role}: an owner's or admin's is needed."
         )
+    client = argilla.Argilla(api_url=settings.api_url, api_key=key, retries=1, **http)
     try:
         workspace_id(client, settings)
     except FactoryError:

@@ -134,7 +134,7 @@ def _passages(contexts: tuple[Context, ...]) -> str:
 
 
 def _passage(number: int, context: Context) -> str:
-    about = [shown(context.title.strip())] if context.title else []
-    about += [f"as of {context.updated_at:%Y-%m-%d}"] if context.updated_at else []
-    head = f"[{number}]  " + "  ·  ".join(about)
-    return f"{head.rstrip()}\n{shown(context.text.strip()) or '(its text was not logged)'}"
+    parts = [shown(context.title.strip())] if context.title else []
+    parts += [f"as of {context.updated_at:%Y-%m-%d}"] if context.updated_at else []
+    about = "  ·  ".join(parts) + "\n" if parts else ""
+    return f"[{number}]  {about}" + (shown(context.text.strip()) or "(its text was not logged)")

@@ -1,5 +1,6 @@
 """`[labeling]`: which Argilla holds the review records."""
 
+from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -49,3 +50,10 @@ class LabelingSettings(Section):
         if len(set(curators)) < len(curators):
             raise ValueError("a name is given twice")
         return curators
+
+    def located(self, root: Path) -> "LabelingSettings":
+        """A copy whose folders are absolute; relative ones start at `root`, the folder of `factory.toml`."""
+        folders = {
+            name: str((root / value).absolute()) for name in ("home", "server_env") if (value := getattr(self, name))
+        }
+        return self.model_copy(update=folders)

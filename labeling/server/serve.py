@@ -24,7 +24,7 @@ from logs_schema.records import Value
 LOCK = "server.lock"
 LOGINS = "logins.txt"
 LOG = "server.log"
-START_SECONDS = 180.0
+START_SECONDS = 300.0
 STOP_SECONDS = 20.0
 
 
@@ -100,6 +100,22 @@ def start(settings: LabelingSettings, *, background: bool) -> tuple[ServeReport,
         new_logins={name: password for name, password in after.items() if name not in before},
     )
     return report, process
+
+
+def attend(process: subprocess.Popen[bytes], home: Path) -> None:
+    """Wait until the server ends; an interrupt stops it in order.
+
+    Raises:
+        NotReadyError: it ended by itself, with an error.
+    """
+    try:
+        code = process.wait()
+    except KeyboardInterrupt:
+        process.terminate()
+        process.wait()
+        return
+    if code > 0:
+        raise NotReadyError(f"The Argilla server ended by itself: {_last_words(home)}")
 
 
 def stop(home: Path) -> StopReport:
@@ -197,9 +213,12 @@ def _wait_until_up(process: subprocess.Popen[bytes], home: Path, port: int) -> N
         if answers(f"http://127.0.0.1:{port}"):
             return
         time.sleep(0.2)
+    raise NotReadyError(f"The Argilla server did not come up: {_last_words(home)}")
+
+
+def _last_words(home: Path) -> str:
     lines = (home / LOG).read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    reason = lines[-1] if lines else "it said nothing"
-    raise NotReadyError(f"The Argilla server did not come up: {reason}. Its log is {home / LOG}.")
+    return f"{lines[-1] if lines else 'it said nothing'}. Its log is {home / LOG}."
 
 
 def _refuse_taken(port: int) -> None:

@@ -18,7 +18,7 @@ Make = Callable[..., RagRecord]
 def test_passages_are_numbered_from_one_with_title_and_date(make_record: Make) -> None:
     fields = record_fields(make_record(1), "why")
     assert fields["passages"] == (
-        "[1]  Returns  ·  as of 2026-01-02\nReturns are free within 30 days.\n\n\n[2]\nShipping takes two to four days."
+        "[1]  Returns  ·  as of 2026-01-02\nReturns are free within 30 days.\n\n\n[2]  Shipping takes two to four days."
     )
     assert fields["question"] == "How long do I have to return order 1?"
     assert fields["answer"] == "You have 14 days for order 1 [2]."
@@ -32,7 +32,7 @@ def test_what_is_missing_in_the_log_is_said(make_record: Make) -> None:
     assert empty["answer"] == "(no answer)"
     assert "why" not in empty
     only_id = record_fields(make_record(1, contexts=(Context(text="", doc_id="d"),)), None)
-    assert only_id["passages"] == "[1]\n(its text was not logged)"
+    assert only_id["passages"] == "[1]  (its text was not logged)"
 
 
 def test_the_conversation_names_who_spoke(make_record: Make) -> None:

@@ -90,9 +90,9 @@ def migrate(home: Path) -> None:
     if origin is None or origin.origin is None:
         sys.exit("argilla-server is not installed in this environment")
     configuration = Path(origin.origin).with_name("alembic.ini")
-    database, partial = home / DATABASE, home / "migrating.db"
-    for leftover in home.glob(partial.name + "*"):
+    for leftover in home.glob("migrating-*"):
         leftover.unlink()
+    database, partial = home / DATABASE, home / f"migrating-{os.getpid()}.db"
     if database.exists():
         with closing(sqlite3.connect(database)) as connection:
             current = connection.execute("SELECT version_num FROM alembic_version").fetchone()
