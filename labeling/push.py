@@ -144,7 +144,7 @@ def _body(
     metadata = {
         "reason": item.reason,
         "priority": item.priority,
-        "record_hash": record.content_hash,
+        "record_hash": record.exchange_hash,
         "guidelines_version": house.guidelines_version,
     }
     if item.failure:

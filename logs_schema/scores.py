@@ -20,7 +20,7 @@ class Scores(Value):
     citation_validity: float | None = None
     """Share of citations that are in range and support their sentence; None without citations."""
     query_coverage: float | None = None
-    """0 to 1: idf-weighted share of the query's content words found in the best passage."""
+    """0 to 1: weighted share of the query's content words found in the best passage."""
     completeness: float | None = None
     """0 to 1: how much of what the best evidence sentence holds the response repeats."""
 

@@ -25,6 +25,8 @@ class TrainingSettings(Section):
     lora_layers: float = Field(default=0.4, gt=0, le=1)
     """Upper share of the layers that get adapter weights; 1 adapts all of them, and trains slower."""
     learning_rate: float = Field(default=3e-4, gt=0)
+    first_token_weight: float = Field(default=5.0, gt=0)
+    """Weight of the loss on an answer's first token, where answering and refusing part; 1 weighs all alike."""
     epochs: float = Field(default=3.0, gt=0)
     batch_size: int = Field(default=8, ge=1)
     gradient_accumulation: int = Field(default=1, ge=1)

@@ -187,6 +187,7 @@ def _trainer(
     run: Path,
     track: Track,
 ) -> Any:
+    import torch
     from torch import Tensor
     from torch.nn.functional import cross_entropy
     from transformers import PrinterCallback, TrainerCallback
@@ -206,7 +207,10 @@ def _trainer(
             wanted = labels != -100
             logits = causal.get_output_embeddings()(hidden[wanted]).float()
             count = wanted.sum() if num_items_in_batch is None else num_items_in_batch
-            loss = cross_entropy(logits, labels[wanted], reduction="sum") / count
+            losses = cross_entropy(logits, labels[wanted], reduction="none")
+            first = wanted & ~torch.nn.functional.pad(wanted, (1, 0))[:, :-1]
+            losses = torch.where(first[wanted], losses * settings.first_token_weight, losses)
+            loss = losses.sum() / count
             return (loss, {"loss": loss}) if return_outputs else loss
 
     class Proof(TrainerCallback):  # type: ignore[misc]

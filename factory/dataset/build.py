@@ -117,6 +117,7 @@ def _build(
         grounded=settings.grounded,
         groundedness=groundedness,
         abstention=house.abstention,
+        evidence_counts=tuple(sorted(len(each.evidence) for each in sides[Split.train] if each.evidence)),
         seed=settings.seed,
     )
     composition = compose(

@@ -2,8 +2,8 @@
 
 Three decisions, with their reasons:
 
-* **Every training row shows the same number of passages** (its evidence and `distractors` others;
-  an abstention `1 + distractors`). Otherwise the number of passages would tell which rows to refuse.
+* **The number of passages tells nothing.** An answer row shows its evidence and `distractors` others, and an
+  abstention as many passages as some answer row does. Otherwise a model could refuse by counting.
 * **`REORDERED_SHARE` of the answer rows have their passages shuffled.** Retrievers put the evidence
   first most of the time, and a model that always cites [1] would look good on such data. The
   other rows keep production's order, which is the one the model will meet.
@@ -12,11 +12,12 @@ Three decisions, with their reasons:
   answer rows, when giving one up would cost too much. From there on every question is used once.
 """
 
-import heapq
 import math
 import random
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 
 from factory.dataset.candidates import Candidate
 from factory.dataset.citations import renumbered, without_marks
@@ -24,7 +25,7 @@ from factory.dataset.evidence import supports
 from factory.dataset.questions import Words, jaccard, words_of
 from factory.dataset.split import fraction
 from factory.mining.text import content_words
-from logs_schema.records import Context, passage_hash
+from logs_schema.records import Context, content_hash, passage_hash
 from logs_schema.scores import GroundednessScorer, Track
 from logs_schema.taxonomy import ExampleKind
 
@@ -65,6 +66,8 @@ class Composer:
     grounded: float
     groundedness: GroundednessScorer
     abstention: str
+    evidence_counts: tuple[int, ...]
+    """How many passages hold the answer, for each training answer, ascending."""
     seed: int
 
     def answer(self, candidate: Candidate) -> Draft:
@@ -91,8 +94,10 @@ class Composer:
 
     def abstain(self, candidate: Candidate) -> Draft:
         """What was retrieved, cut or filled up to the number of passages that answer rows have."""
-        shown = list(candidate.record.contexts[: 1 + self.distractors])
-        shown += self._borrowed(candidate, 1 + self.distractors - len(shown))
+        drawn = int(fraction(self.seed, "passages", candidate.record_id) * len(self.evidence_counts))
+        wanted = self.distractors + (self.evidence_counts[drawn] if self.evidence_counts else 1)
+        shown = list(candidate.record.contexts[:wanted])
+        shown += self._borrowed(candidate, wanted - len(shown))
         return Draft(candidate, ExampleKind.abstain, tuple(shown), self.abstention)
 
     def without_evidence(self, candidate: Candidate) -> Draft | None:
@@ -126,7 +131,7 @@ class Composer:
         if count <= 0:
             return []
         found: list[Context] = []
-        for donor in self._ranked_donors(candidate, count):
+        for donor in self._suitable_donors(candidate):
             if candidate.kind is ExampleKind.answer and any(
                 supports(
                     candidate.completion, [donor.context.text], groundedness=self.groundedness, at_least=self.grounded
@@ -138,28 +143,25 @@ class Composer:
                 break
         return found
 
-    def _ranked_donors(self, candidate: Candidate, count: int) -> Iterator[Donor]:
+    def _suitable_donors(self, candidate: Candidate) -> Iterator[Donor]:
         logged = candidate.record.contexts
         words = words_of(candidate.record.query)
         own = {passage_hash(context.text) for context in logged}
         sources = {logged[rank].doc_id for rank in candidate.evidence} - {None}
         asked = {token.norm for token in content_words(candidate.record.query)}
-        suitable = (
-            donor
-            for donor in self.donors
-            if donor.key not in own and donor.context.doc_id not in sources and jaccard(donor.words, words) < DISSIMILAR
-        )
-        nearest = heapq.nsmallest(
-            8 * count + 8, suitable, key=lambda donor: (fraction(self.seed, candidate.record_id, donor.key), donor.key)
-        )
-        for donor in nearest:
+        # Donors lie on a ring by the hash of their text; each record starts at its own place. So what is
+        # borrowed looks drawn at random, and stays the same when other passages come.
+        start = bisect_left(self.donors, content_hash([self.seed, candidate.record_id]), key=lambda donor: donor.key)
+        for donor in chain(islice(self.donors, start, None), islice(self.donors, start)):
+            if donor.key in own or donor.context.doc_id in sources or jaccard(donor.words, words) >= DISSIMILAR:
+                continue
             held = {token.norm for token in content_words(donor.context.text)}
             if not asked or len(asked & held) / len(asked) < OFF_TOPIC:
                 yield donor
 
 
 def donors(candidates: Sequence[Candidate]) -> tuple[Donor, ...]:
-    """Every passage retrieved for these questions, each once, with the question it was first seen with."""
+    """Every passage retrieved for these questions, each once, by the hash of its text."""
     found: dict[str, Donor] = {}
     for candidate in sorted(candidates, key=lambda each: each.record_id):
         words = words_of(candidate.record.query)

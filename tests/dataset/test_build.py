@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 from filelock import FileLock
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import func, select
 
@@ -29,7 +29,7 @@ from logs_schema.records import Context, Feedback, FeedbackKind, Message, Prompt
 from logs_schema.store import load_records, open_store, save_feedback
 from logs_schema.tables import DatasetRow, DatasetVersion, SplitPlacement
 from logs_schema.taxonomy import ExampleKind, Split
-from tests.dataset.world import HOUSE, START, THINGS, World, abstains, asked, ideal, passage, words_held
+from tests.dataset.world import HOUSE, START, THINGS, World, abstains, asked, examples, ideal, passage, words_held
 
 
 def _examples(report: BuildReport, *splits: Split) -> list[TrainingExample]:
@@ -112,6 +112,23 @@ def test_what_the_rows_hold(world: World) -> None:
         assert row.split is Split.train
 
 
+def test_taking_the_evidence_out_takes_its_copies_out_too(world: World) -> None:
+    for thing in range(24):
+        copy = Context(text=f"As everybody knows: {passage(thing).text}", doc_id=f"copy-{thing}")
+        sibling = Context(text=f"The {THINGS[thing]} guild is old.", doc_id=f"doc-{THINGS[thing]}")
+        others = (passage((thing + step) % 48) for step in (7, 11, 13))
+        record = asked(thing, thing, [], contexts=(passage(thing), copy, sibling, *others))
+        world.review(record, "answer", ideal(thing))
+    world.fill(range(40, 44), abstentions=30, audit=2)
+    rows = _examples(world.build(unanswerable_share=0.5), Split.train)
+    removed = [row for row in rows if row.kind is ExampleKind.evidence_removed]
+    assert len(removed) > 3
+    for row in removed:
+        thing = next(at for at, name in enumerate(THINGS) if name in row.query)
+        shown = {context.doc_id for context in row.contexts}
+        assert not {f"copy-{thing}", f"doc-{THINGS[thing]}"} & shown
+
+
 def test_evidence_is_not_always_the_passage_that_was_retrieved_at_its_rank(world: World) -> None:
     for thing in range(40):
         others = [(thing + step) % len(THINGS) for step in (7, 11, 13)]
@@ -120,6 +137,32 @@ def test_evidence_is_not_always_the_passage_that_was_retrieved_at_its_rank(world
     ranks = [row.evidence_ranks for row in _examples(world.build(), Split.train) if row.kind is ExampleKind.answer]
     first = sum(rank == (0,) for rank in ranks) / len(ranks)
     assert 0.6 < first < 0.98
+
+
+def test_passages_are_not_cut_when_the_answer_would_lose_its_support(world: World) -> None:
+    world.fill(range(10, 30), abstentions=8, audit=3)
+    both = "The basket weighs 101 grams, the candle weighs 102 grams [2]."
+    record = asked(7000, 1, [40, 1, 41, 42, 2])
+    world.review(record, "answer", both)
+    rows = [row for row in _examples(world.build(test_share=0.01)) if row.record_id == record.record_id]
+    row = next(row for row in rows if row.kind is ExampleKind.answer)
+    assert row.split is Split.train
+    assert len(row.contexts) == 5
+    assert words_held([(without_marks(row.completion), [each.text for each in row.contexts])])[0] >= 0.5
+
+
+def test_the_number_of_passages_does_not_tell_which_rows_to_refuse(world: World) -> None:
+    for thing in range(0, 40, 2):
+        both = f"{ideal(thing)} {ideal(thing + 1)}" if thing % 4 else ideal(thing)
+        shown = [thing, thing + 1, (thing + 9) % 48, (thing + 13) % 48]
+        world.review(asked(thing, thing, shown), "answer", both)
+    world.fill(range(40, 44), abstentions=60, audit=3)
+    rows = _examples(world.build(test_share=0.05, unanswerable_share=0.5), Split.train)
+    counts = {
+        refuses: [len(row.contexts) for row in rows if (row.kind is not ExampleKind.answer) == refuses]
+        for refuses in (True, False)
+    }
+    assert set(counts[True]) == set(counts[False]) == {3, 4}
 
 
 def test_a_general_source_gives_its_share_and_none_gives_nothing(world: World) -> None:
@@ -234,7 +277,8 @@ def test_of_agreeing_reviews_the_newest_counts(world: World) -> None:
     record = asked(7000, 40, [40])
     world.review(record, "answer", ideal(40))
     world.review(record, "answer", "It weighs 140 grams.", reviewer="bob", reviewed_at=START + timedelta(days=40))
-    row = next(row for row in _examples(world.build(), Split.train, *Split) if row.record_id == record.record_id)
+    rows = [row for row in _examples(world.build()) if row.record_id == record.record_id]
+    row = next(row for row in rows if row.kind is ExampleKind.answer)
     assert without_marks(row.completion) == "It weighs 140 grams."
     assert row.review_id == f"{record.record_id[:12]}-bob"
 
@@ -257,7 +301,7 @@ def test_how_much_of_a_draft_was_kept_is_known(world: World) -> None:
     general=st.floats(0.0, 0.3),
     available=st.sampled_from([0, 2, 10_000]),
 )
-@settings(max_examples=12, deadline=None)
+@examples(8)
 def test_abstentions_never_exceed_their_share(
     each: int, abstentions: int, share: float, removed: float, general: float, available: int
 ) -> None:
@@ -278,7 +322,7 @@ def test_abstentions_never_exceed_their_share(
 
 
 @given(st.randoms(use_true_random=False))
-@settings(max_examples=6, deadline=None)
+@examples(4)
 def test_the_order_of_reviews_does_not_change_a_byte(order: random.Random) -> None:
     reviews = [(asked(n, n % 24, [(n + 7) % 48, n % 24, (n + 11) % 48]), "answer", ideal(n % 24)) for n in range(30)]
     reviews += [
@@ -295,7 +339,7 @@ def test_the_order_of_reviews_does_not_change_a_byte(order: random.Random) -> No
 
 
 @given(st.data())
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@examples(6)
 def test_nothing_leaks_or_moves_over_several_builds(data: st.DataObject) -> None:
     with _new_world() as world:
         world.fill(range(40, 48), each=3, abstentions=24, audit=2)
@@ -413,12 +457,12 @@ def _expect_rows(world: World, report: BuildReport) -> None:
         rows = connection.execute(select(DatasetRow.__table__)).all()  # type: ignore[attr-defined]
         versions = connection.execute(select(DatasetVersion.__table__)).all()  # type: ignore[attr-defined]
         placed = set(connection.scalars(select(SplitPlacement.interaction_id)))
-    examples = _examples(report)
+    built = _examples(report)
     assert {(row.example_id, row.split, row.interaction_id, row.review_id) for row in rows} == {
-        (row.example_id, row.split.value, row.record_id, row.review_id) for row in examples
+        (row.example_id, row.split.value, row.record_id, row.review_id) for row in built
     }
     assert [version.id for version in versions] == [report.dataset_id]
-    assert {row.record_id for row in examples if row.record_id} <= placed
+    assert {row.record_id for row in built if row.record_id} <= placed
 
 
 def test_the_report_is_json_and_text(world: World) -> None:

@@ -8,7 +8,7 @@ from factory.dataset.citations import cited, renumbered, with_marks, without_mar
 from factory.dataset.evidence import cite, documents, supports
 from factory.mining.text import sentences
 from logs_schema.records import Context, PromptTemplate
-from tests.dataset.world import passage, words_held
+from tests.dataset.world import examples, passage, words_held
 
 NUMBERED = PromptTemplate()
 
@@ -55,6 +55,7 @@ def test_a_short_answer_still_has_evidence(answer: str) -> None:
 
 
 @given(st.text(max_size=80), st.lists(st.text(min_size=1, max_size=30), min_size=1, max_size=4))
+@examples(60)
 def test_any_answer_gets_citations_in_range_only(answer: str, texts: list[str]) -> None:
     contexts = [Context(text=text) for text in texts]
     if any(not 1 <= number <= len(contexts) for number in cited(answer)):
@@ -66,6 +67,7 @@ def test_any_answer_gets_citations_in_range_only(answer: str, texts: list[str]) 
 
 
 @given(st.text(alphabet="ab .!?\n\"'[]1,", max_size=60), st.data())
+@examples(60)
 def test_added_marks_change_nothing_else(text: str, data: st.DataObject) -> None:
     plain = without_marks(text)
     if cited(plain):

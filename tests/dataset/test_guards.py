@@ -11,7 +11,7 @@ from factory.mining.abstention import is_abstention
 from factory.mining.lexical import groundedness
 from logs_schema.records import Context, Feedback, FeedbackKind, RagRecord
 from logs_schema.taxonomy import Decision
-from tests.dataset.world import START, asked, passage
+from tests.dataset.world import START, asked, examples, passage
 
 HOUSE = "I don't know based on the provided context."
 PASSAGE = "City costs 72 euros a month for the everyday step-through bike."
@@ -61,6 +61,7 @@ def test_a_disclaimer_exempts_from_nothing(text: str) -> None:
 
 
 def test_what_the_contexts_do_not_say_is_refused() -> None:
+    assert _grounded("Paris.") == answer.NOT_GROUNDED
     assert _grounded("The Cargo plan has free insurance against meteorites.") == answer.NOT_GROUNDED
     assert _grounded("The City plan costs 99 euros a month.") == answer.NOT_GROUNDED
 
@@ -71,6 +72,7 @@ def test_an_empty_answer_is_refused(text: str) -> None:
 
 
 @given(st.text(max_size=60), st.floats(0, 1), st.floats(0, 1))
+@examples(60)
 def test_no_answer_below_the_threshold_passes_unless_it_abstains(text: str, support: float, at_least: float) -> None:
     refusal = answer.grounded_or_abstention(
         text,
@@ -81,10 +83,11 @@ def test_no_answer_below_the_threshold_passes_unless_it_abstains(text: str, supp
         at_least=at_least,
     )
     if refusal is None and support < at_least:
-        assert answer.is_pure_abstention(text, is_abstention=_abstains, house=HOUSE)
+        assert _abstains(text)
 
 
 @given(st.lists(st.integers(0, 12), max_size=4), st.integers(0, 9))
+@examples(60)
 def test_citations_are_in_range_or_refused(numbers: list[int], contexts: int) -> None:
     text = "So it is. " + "".join(f"[{number}]" for number in numbers)
     inside = all(1 <= number <= contexts for number in numbers)

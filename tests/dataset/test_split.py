@@ -2,12 +2,13 @@
 
 from itertools import combinations
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from factory.dataset.questions import jaccard, near_duplicates, words_of
 from factory.dataset.split import Place, Placements, Row, place
 from logs_schema.taxonomy import Split
+from tests.dataset.world import examples
 
 NEAR = 0.7
 words = st.frozensets(st.sampled_from("abcdefghij"), min_size=1, max_size=6)
@@ -19,7 +20,7 @@ rows = st.lists(
         documents=st.frozensets(st.integers(0, 25).map(lambda number: f"doc:{number}"), max_size=2),
         audit=st.sampled_from([False] * 5 + [True]),
     ),
-    max_size=25,
+    max_size=16,
     unique_by=lambda row: row.record_id,
 )
 
@@ -39,6 +40,7 @@ def _leaks(some: list[Row], result: Placements) -> list[tuple[str, str]]:
 
 
 @given(rows, st.integers(0, 5))
+@examples(60)
 def test_relatives_are_never_apart_and_audit_rows_are_only_tested_on(some: list[Row], seed: int) -> None:
     result = _place(some, {}, seed)
     assert not _leaks(some, result)
@@ -48,6 +50,7 @@ def test_relatives_are_never_apart_and_audit_rows_are_only_tested_on(some: list[
 
 
 @given(rows, st.randoms())
+@examples(60)
 def test_the_order_of_rows_does_not_matter(some: list[Row], random: object) -> None:
     shuffled = list(some)
     random.shuffle(shuffled)  # type: ignore[attr-defined]
@@ -55,7 +58,7 @@ def test_the_order_of_rows_does_not_matter(some: list[Row], random: object) -> N
 
 
 @given(rows, st.data())
-@settings(max_examples=150)
+@examples(100)
 def test_rows_never_move_and_never_leak_over_several_builds(some: list[Row], data: st.DataObject) -> None:
     arrival = data.draw(st.permutations(some))
     cuts = sorted(data.draw(st.lists(st.integers(0, len(some)), max_size=3)))
@@ -76,6 +79,7 @@ def test_rows_never_move_and_never_leak_over_several_builds(some: list[Row], dat
 
 
 @given(rows)
+@examples(60)
 def test_rows_of_one_group_are_on_one_side_and_relatives_share_their_group(some: list[Row]) -> None:
     result = _place(some, {})
     sides: dict[str, set[Split]] = {}
@@ -88,6 +92,7 @@ def test_rows_of_one_group_are_on_one_side_and_relatives_share_their_group(some:
 
 
 @given(st.lists(words, max_size=20), st.floats(0.05, 1))
+@examples(60)
 def test_near_duplicates_are_found_exactly(some: list[frozenset[str]], at_least: float) -> None:
     found = near_duplicates(some, at_least)
     for one in set(some):

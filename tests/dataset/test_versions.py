@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from factory.dataset.compose import FEW_ANSWERS
 from factory.dataset.folder import FEATURES, read_examples, read_manifest
 from factory.dataset.settings import DatasetSettings
 from factory.dataset.versions import datasets_frame, difference, verify, version, versions
@@ -113,8 +112,10 @@ def test_versions_are_listed_found_and_compared(world: World) -> None:
     assert set(frame["train_answer"]) == {first.counts["train"]["answer"], second.counts["train"]["answer"]}
 
 
-def test_with_many_answers_every_question_is_used_once(world: World) -> None:
-    for number in range(FEW_ANSWERS * 2):
+def test_with_many_answers_every_question_is_used_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    few = 60
+    monkeypatch.setattr("factory.dataset.compose.FEW_ANSWERS", few)
+    for number in range(few * 2):
         thing = number % 40
         context = passage(thing).model_copy(
             update={"doc_id": f"doc-{number}", "text": f"{passage(thing).text} {number}"}
@@ -122,15 +123,17 @@ def test_with_many_answers_every_question_is_used_once(world: World) -> None:
         shown = (context, passage((thing + 3) % 48), passage((thing + 5) % 48))
         query = f"Item {number} {number}x, {number}y: weight?"
         world.review(asked(number, thing, [], contexts=shown, query=query), "answer", ideal(thing))
-    world.fill(range(40, 44), abstentions=200, audit=2)
+    world.fill(range(40, 44), abstentions=60, audit=2)
     report = world.build()
     rows = read_examples(Path(report.path), Split.train)
     taught = {row.record_id for row in rows if row.kind is ExampleKind.answer}
     removed = {row.record_id for row in rows if row.kind is ExampleKind.evidence_removed}
-    assert len(taught) > FEW_ANSWERS / 2
+    assert len(taught) > few / 2
     assert removed
     assert not taught & removed
     assert report.given_up == len(removed)
+    only_removed = world.build(unanswerable_share=0.5, evidence_removed_share=1.0).counts["train"]
+    assert 0 < only_removed["evidence_removed"] <= only_removed["answer"]
 
 
 def test_a_question_keeps_its_twin_while_rows_are_few(world: World) -> None:
@@ -148,14 +151,19 @@ def test_shares_that_leave_no_room_are_refused() -> None:
 
 
 def test_a_review_that_goes_stale_leaves_but_its_side_stays(world: World) -> None:
-    world.fill(range(20), abstentions=8, audit=3)
+    world.fill(range(30), abstentions=8, audit=3)
     before = world.build()
-    row = next(row for row in read_examples(Path(before.path), Split.train) if row.kind is ExampleKind.answer)
-    newer = row.contexts[row.evidence_ranks[0]].model_copy(
-        update={"version": "2", "updated_at": START + timedelta(days=5), "text": "Now it is 5 grams."}
-    )
-    world.review(asked(7000, 40, [], contexts=(newer, passage(40))), "answer", ideal(40))
-    related = world.review(asked(7001, 41, [], contexts=(newer,), query="And now?"), "answer", "Now it is 5 grams.")
-    rows = {each.record_id: each for split in Split for each in read_examples(Path(world.build().path), split)}
-    assert row.record_id not in rows
-    assert rows[related].split is Split.train
+    expected: dict[str, Split] = {}
+    gone = set()
+    for at, side in enumerate(Split):
+        rows = [row for row in read_examples(Path(before.path), side) if not row.audit]
+        row = next(row for row in rows if row.kind is ExampleKind.answer)
+        gone.add(row.record_id)
+        changed = {"version": "2", "updated_at": START + timedelta(days=5), "text": f"Now it is {5000 + at} grams."}
+        newer = row.contexts[row.evidence_ranks[0]].model_copy(update=changed)
+        related = asked(7000 + at, 41, [], contexts=(newer,), query=f"And {at} now?")
+        expected[world.review(related, "answer", f"Now it is {5000 + at} grams.")] = side
+    built = world.build()
+    rows = {row.record_id: row for split in Split for row in read_examples(Path(built.path), split)}
+    assert not gone & set(rows)
+    assert {record_id: rows[record_id].split for record_id in expected} == expected

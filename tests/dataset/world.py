@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from hypothesis import HealthCheck, settings
 from sqlalchemy import Engine, insert, select
 
 from factory.dataset.build import build
@@ -26,6 +27,11 @@ NAMES = """
 THINGS = NAMES.split()
 HOUSE = HouseSettings()
 START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def examples(count: int) -> settings:
+    """So many examples of a property, however slow the machine is at the moment."""
+    return settings(max_examples=count, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def words_held(pairs: Sequence[tuple[str, Sequence[str]]]) -> list[float]:
