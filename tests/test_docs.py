@@ -29,7 +29,7 @@ def test_the_command_reference_is_what_the_commands_say() -> None:
     )
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_pages_name_commands_and_files_that_exist(page: Path) -> None:
     text = page.read_text()
     known = commands()
