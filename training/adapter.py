@@ -52,9 +52,9 @@ class TrainReport(Value):
     """Wall time of the last, finishing run."""
     device: str
     losses: tuple[tuple[int, float], ...]
-    """(step, training loss per answer token in nats)."""
+    """(step, training loss per answer token in nats, the first token weighted by `first_token_weight`)."""
     validation_losses: tuple[tuple[int, float], ...]
-    """(step, loss per answer token on the validation rows)."""
+    """(step, loss per answer token on the validation rows in nats, unweighted)."""
     reused: bool = False
 
     def text(self) -> str:
@@ -77,7 +77,7 @@ class TrainReport(Value):
         if self.losses:
             lines.append(
                 f"  training loss {self.losses[0][1]:.3f} at step {self.losses[0][0]}, "
-                f"{self.losses[-1][1]:.3f} at step {self.losses[-1][0]} (one batch each)"
+                f"{self.losses[-1][1]:.3f} at step {self.losses[-1][0]} (one batch each, first token weighted)"
             )
         if self.validation_losses:
             curve = ", ".join(f"{loss:.3f} at step {step}" for step, loss in self.validation_losses)

@@ -209,7 +209,8 @@ def _trainer(
             count = wanted.sum() if num_items_in_batch is None else num_items_in_batch
             losses = cross_entropy(logits, labels[wanted], reduction="none")
             first = wanted & ~torch.nn.functional.pad(wanted, (1, 0))[:, :-1]
-            losses = torch.where(first[wanted], losses * settings.first_token_weight, losses)
+            if model.training:  # validation stays in plain nats per token
+                losses = torch.where(first[wanted], losses * settings.first_token_weight, losses)
             loss = losses.sum() / count
             return (loss, {"loss": loss}) if return_outputs else loss
 

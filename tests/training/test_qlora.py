@@ -122,6 +122,21 @@ def test_trains_reuses_and_keeps_only_safetensors(
     assert not list((tmp_path / "adapters").glob(".*.run"))
 
 
+def test_validation_loss_is_plain_nats_whatever_the_first_token_weighs(
+    write_dataset: Write, make_rows: Rows, settings: TrainingSettings, tmp_path: Path
+):
+    from training.sft import train
+
+    dataset = write_dataset(train=make_rows("train", 2, 2), validation=make_rows("validation", 2, 1))
+    still = settings.model_copy(update={"learning_rate": 1e-12, "epochs": 1.0})
+    plain, heavy = (
+        train(dataset, still.model_copy(update={"first_token_weight": weight}), tmp_path / "adapters")
+        for weight in (1.0, 50.0)
+    )
+    assert heavy.losses[0][1] > 1.5 * plain.losses[0][1]
+    assert heavy.validation_losses[0][1] == pytest.approx(plain.validation_losses[0][1], rel=1e-3)
+
+
 def test_remembered_lower_layers_change_nothing(tiny_base: Path, settings: TrainingSettings):
     import torch
 
