@@ -217,7 +217,7 @@ class Review(SQLModel, table=True):
     audit: bool = False
     guidelines_version: str
     record_hash: str
-    """Content hash of the record that the curator saw."""
+    """Exchange hash of the record that the curator saw."""
     reviewed_at: datetime = Field(sa_column=_moment())
     pulled_at: datetime = Field(default_factory=now, sa_column=_moment())
 

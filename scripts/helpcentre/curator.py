@@ -17,6 +17,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -101,15 +102,15 @@ def review(
     url: str, user: str, password: str, dataset: str, decided_for: Callable[[dict[str, Any]], dict[str, str]]
 ) -> Counter[str]:
     """Submit a response for every pending record; counts by decision. Running again does what is left."""
-    client = log_in(url, user, password)
-    dataset_id = find_dataset(client, dataset)
     decided: Counter[str] = Counter()
-    while records := pending(client, dataset_id):
-        for record in records:
-            values = decided_for(record)
-            body = {"status": "submitted", "values": {name: {"value": value} for name, value in values.items()}}
-            client.post(f"/api/v1/records/{record['id']}/responses", json=body).raise_for_status()
-            decided[values["decision"]] += 1
+    with closing(log_in(url, user, password)) as client:
+        dataset_id = find_dataset(client, dataset)
+        while records := pending(client, dataset_id):
+            for record in records:
+                values = decided_for(record)
+                body = {"status": "submitted", "values": {name: {"value": value} for name, value in values.items()}}
+                client.post(f"/api/v1/records/{record['id']}/responses", json=body).raise_for_status()
+                decided[values["decision"]] += 1
     return decided
 
 

@@ -101,7 +101,7 @@ def test_the_whole_way(loop: Loop, make_record: Make, queue_up: QueueUp, log_in:
         "answer", "30 days [1].", "unfaithful", "hm",
     )  # fmt: skip
     assert (mine.audit, mine.draft, mine.draft_source) == (False, None, "none")
-    assert mine.record_hash == records[0].content_hash
+    assert mine.record_hash == records[0].exchange_hash
     assert mine.guidelines_version == loop.house.guidelines_version
     assert reviews[records[1].record_id, "ada"].ideal_answer is None
     assert reviews[records[5].record_id, "ada"].audit is True
