@@ -103,7 +103,8 @@ def story(demo: Demo, url: str, adapter: str) -> None:
     flagged = sum(status["findings"].values())
     print(f"""
 Production answered {logs["records"]} questions. The miner flagged {flagged} answers: {said(status["findings"])}.
-The scripted curator reviewed {status["reviews"]} records in Argilla; {training["rows"]} rows taught adapter {adapter}.
+The scripted curator reviewed {status["reviews"]} records in Argilla; {sum(training["rows"].values())} rows
+taught adapter {adapter}: {said(training["rows"])}.
 On {evaluation["rows"]} held-out questions ({evaluation["answerable"]} answerable, {evaluation["unanswerable"]} not; {
         evaluation["audit_rows"]
     } from the random audit slice), {evaluation["confidence"]:.0%} intervals:
@@ -114,10 +115,10 @@ On {evaluation["rows"]} held-out questions ({evaluation["answerable"]} answerabl
             f"{figure(rung['figures'][name]):>22}" for name in ("balanced_abstention", "answer_f1", "false_refusal")
         )
         print(f"  {rung['rung']:<24}{cells}")
-    gate = "passed" if shown["gate_passed"] else f"refused ({', '.join(shown['failed_checks'])})"
+    gate = "passed it" if shown["gate_passed"] else f"refused it ({', '.join(shown['failed_checks'])})"
     now = f"adapter {status['champion']}" if status["champion"] else "the plain base model"
     print(f"""
-The gate {gate} it. What production should run now: {now}.
+The gate {gate}. What production should run now: {now}.
 
 Where to look
   labeling page   {url}   user you, password {login(demo.folder, "you")}
