@@ -1,6 +1,6 @@
 """The demo: the whole loop of the factory on the help centre's logs, by the commands that people type.
 
-Run by `scripts/demo`. It resumes where it was stopped; a second run finds nothing new to do and says so.
+Run by `scripts/demo`. It goes on where it was stopped; a second run does what is left and trains nothing anew.
 """
 
 import argparse
