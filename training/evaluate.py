@@ -11,7 +11,7 @@ from logs_schema.errors import InputError, NotReadyError
 from logs_schema.examples import TrainingExample
 from logs_schema.files import write_atomic
 from logs_schema.records import content_hash
-from logs_schema.scores import AbstentionDetector, GroundednessScorer, Track
+from logs_schema.scores import AbstentionDetector, GroundednessScorer, Track, untracked
 from logs_schema.taxonomy import Split
 from training.adapter import verify
 from training.base_model import resolve
@@ -20,7 +20,6 @@ from training.device import choose
 from training.general import conversation, reserved_replies
 from training.generate import loss_sums
 from training.metrics import Array, Bootstrap, Figure, row_counts
-from training.quiet import untracked
 from training.report import (
     ALWAYS_REFUSING,
     BASE,

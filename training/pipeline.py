@@ -5,15 +5,15 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, insert, select
 
-from logs_schema.errors import InputError, NotReadyError
+from logs_schema.errors import NotReadyError
+from logs_schema.lookup import newest_or_named
 from logs_schema.records import PromptTemplate, Value, content_hash
-from logs_schema.scores import AbstentionDetector, GroundednessScorer, Track
+from logs_schema.scores import AbstentionDetector, GroundednessScorer, Track, untracked
 from logs_schema.store import writing
 from logs_schema.tables import DatasetVersion, Prompt, now
 from training.adapter import TrainReport, verify
 from training.evaluate import evaluate
 from training.gate import GateReport, decide
-from training.quiet import untracked
 from training.registry import EVALUATION, GATE, RegisteredAdapter, champion, find_adapter, register_adapter
 from training.report import EvaluationReport
 from training.settings import EvaluationSettings, GateSettings, TrainingSettings
@@ -196,12 +196,11 @@ def _latest(connection: Connection, table: Any, adapter_id: str) -> Any:
 def _dataset(engine: Engine, dataset_id: str | None) -> Any:
     with engine.connect() as connection:
         rows = connection.execute(select(DATASET).order_by(DATASET.c.created_at.desc(), DATASET.c.id)).all()
-    if not rows:
-        raise NotReadyError("There is no dataset yet: run `factory dataset build` first.")
-    if dataset_id is None:
-        return rows[0]
-    found = [row for row in rows if dataset_id and row.id.startswith(dataset_id)]
-    if len(found) != 1:
-        reason = "names several datasets" if found else "names no dataset"
-        raise InputError(f"{dataset_id!r} {reason}: `factory dataset list` shows them.")
-    return found[0]
+    return newest_or_named(
+        rows,
+        dataset_id,
+        id_of=lambda row: str(row.id),
+        what="dataset",
+        make="factory dataset build",
+        listing="factory dataset list",
+    )

@@ -15,7 +15,7 @@ from logs_schema.errors import ConfigurationError, InputError, NotReadyError
 from logs_schema.examples import DatasetManifest
 from logs_schema.files import folder_atomic
 from logs_schema.records import PromptTemplate, content_hash
-from logs_schema.scores import Track
+from logs_schema.scores import Track, untracked
 from logs_schema.taxonomy import Split
 from training.adapter import TrainReport, read_report, write_adapter
 from training.base_model import BaseModel, resolve
@@ -23,7 +23,7 @@ from training.checkpoints import newest_whole, prove
 from training.dataset import read_manifest, read_split
 from training.device import Device, choose, load_model, load_tokenizer
 from training.fitting import FittedRows, TokenRow, fit
-from training.quiet import quiet, untracked
+from training.quiet import quiet
 from training.recall import can_recall, recalled_lower_layers
 from training.settings import TrainingSettings
 

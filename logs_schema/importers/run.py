@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +19,7 @@ from logs_schema.importers.rejects import Rejects
 from logs_schema.importers.spans import Span
 from logs_schema.records import Feedback, RagRecord, Value, record_id
 from logs_schema.rows import IMPORT_RUN, Trace, chunks, content_hashes
-from logs_schema.scores import Track
+from logs_schema.scores import Track, untracked
 from logs_schema.store import Coverage, coverage_in, save_feedback_in, save_in, writing
 from logs_schema.tables import now
 
@@ -86,11 +86,6 @@ class Batch(NamedTuple):
     records: list[RagRecord]
     spans: list[Span]
     feedback: dict[Trace, list[Feedback]]
-
-
-def untracked(items: Iterable[Any], **_: object) -> Iterator[Any]:
-    """The items, without progress."""
-    yield from items
 
 
 def import_files(
