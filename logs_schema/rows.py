@@ -4,18 +4,28 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import islice
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Row, Table, and_, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from logs_schema.records import Context, Feedback, FeedbackKind, Message, PromptTemplate, RagRecord, passage_hash
+from logs_schema.records import (
+    Context,
+    Feedback,
+    FeedbackKind,
+    Message,
+    PromptTemplate,
+    RagRecord,
+    Trace,
+    passage_hash,
+)
 from logs_schema.tables import (
     ContextLink,
     FeedbackEvent,
     FindingRow,
     ImportRun,
     Interaction,
+    JoinedSpan,
     Passage,
     PendingSpan,
     Prompt,
@@ -30,6 +40,7 @@ FINDING: Table = FindingRow.__table__  # type: ignore[attr-defined]
 PASSAGE: Table = Passage.__table__  # type: ignore[attr-defined]
 PROMPT: Table = Prompt.__table__  # type: ignore[attr-defined]
 IMPORT_RUN: Table = ImportRun.__table__  # type: ignore[attr-defined]
+JOINED: Table = JoinedSpan.__table__  # type: ignore[attr-defined]
 PENDING: Table = PendingSpan.__table__  # type: ignore[attr-defined]
 
 CHUNK = 500
@@ -41,13 +52,6 @@ SAME_COLUMNS = (
 """Fields of RagRecord that are columns of the same name and type."""
 CONTEXT_COLUMNS = ("doc_id", "title", "url", "version", "updated_at", "score")
 EARLIEST = datetime.min.replace(tzinfo=UTC)
-
-
-class Trace(NamedTuple):
-    """Names a trace, whether or not its log line has come yet."""
-
-    source: str
-    source_id: str
 
 
 def put(connection: Connection, table: Table, rows: Iterable[dict[str, Any]], *, replace: bool) -> None:
