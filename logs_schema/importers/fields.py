@@ -11,9 +11,11 @@ from logs_schema.records import Message, UtcDatetime
 
 FIRST_YEAR, LAST_YEAR = 2000, 2098
 """A log outside of these years comes from a clock that was not set, or from a wrong unit."""
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+UNDATED = datetime(FIRST_YEAR, 1, 1, tzinfo=UTC)
+"""Moment of a record whose format tells none (evaluation sets): fixed, so that importing it again changes nothing."""
 DEPTH_LIMIT = 64
 """Brackets within brackets at the most."""
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 ROLES = {
     "system": "system",
     "developer": "system",
@@ -68,13 +70,20 @@ def text_of(value: Any) -> str | None:
 
 def json_object(value: Any) -> dict[str, Any] | None:
     """A dict, also when it comes as JSON text that `check` passes; None otherwise."""
-    if isinstance(value, str) and value.lstrip().startswith("{"):
-        try:
-            value = json.loads(value, parse_constant=no_constant)
-            check(value)
-        except (ValueError, RecursionError):
-            return None
-    return value if isinstance(value, dict) else None
+    found = json_value(value)
+    return found if isinstance(found, dict) else None
+
+
+def json_value(value: Any) -> Any:
+    """The value; an object or a list also when it comes as JSON text that `check` passes."""
+    if not isinstance(value, str) or not value.lstrip().startswith(("{", "[")):
+        return value
+    try:
+        found = json.loads(value, parse_constant=no_constant)
+        check(found)
+    except (ValueError, RecursionError):
+        return value
+    return found
 
 
 def first_text(values: dict[str, Any], keys: Sequence[str]) -> str | None:

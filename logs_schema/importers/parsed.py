@@ -1,8 +1,10 @@
 """What every log format gives: how it is recognised, and what one of its lines parses to."""
 
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Any, NamedTuple
 
+from logs_schema.importers.fields import UNDATED
 from logs_schema.importers.spans import Span
 from logs_schema.records import Feedback, RagRecord, Trace
 
@@ -32,3 +34,17 @@ class Format(NamedTuple):
     parse: Callable[[dict[str, Any], str], Parsed]
     """(JSON object, name of the application where the line gives none) to what it holds. Raises ValueError with the
     reason when nothing of the line can be used (pydantic's ValidationError is one)."""
+
+
+def dated(format: Format, moment: datetime) -> Format:
+    """The format, with a moment for records whose format tells none."""
+
+    def parse(value: dict[str, Any], source: str) -> Parsed:
+        parsed = format.parse(value, source)
+        records = [
+            record.model_copy(update={"occurred_at": moment}) if record.occurred_at == UNDATED else record
+            for record in parsed.records
+        ]
+        return parsed._replace(records=records)
+
+    return format._replace(parse=parse)

@@ -3,7 +3,8 @@
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain, islice
+from datetime import datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,11 +12,11 @@ from pydantic import ValidationError
 from sqlalchemy import Connection, Engine
 
 from logs_schema.errors import ConfigurationError, InputError
-from logs_schema.importers.fields import reason_of
+from logs_schema.importers.fields import FIRST_YEAR, LAST_YEAR, reason_of
 from logs_schema.importers.formats import AUTO, check_name, recognise
 from logs_schema.importers.joining import count_waiting, join, so_far
-from logs_schema.importers.parsed import Format
-from logs_schema.importers.read import Line, expand, read_lines
+from logs_schema.importers.parsed import Format, dated
+from logs_schema.importers.read import Line, batches, expand, read_lines
 from logs_schema.importers.rejects import Rejects
 from logs_schema.importers.spans import Span
 from logs_schema.records import Feedback, RagRecord, Trace, Value, record_id
@@ -102,6 +103,7 @@ def import_files(
     source: str = "production",
     strict: bool = False,
     rejects: Path | None = None,
+    occurred_at: datetime | None = None,
     track: Track = untracked,
 ) -> ImportReport:
     """Import log files (names, glob patterns, `-` for stdin); importing one again changes nothing.
@@ -113,6 +115,7 @@ def import_files(
         source: name of the application, where a line does not give one.
         strict: stop at the first line that cannot be used.
         rejects: folder for the lines that cannot be used; None only counts them.
+        occurred_at: moment of records whose format tells none (evaluation sets); else `fields.UNDATED`.
         track: progress, over the lines of each file.
 
     Raises:
@@ -122,10 +125,12 @@ def import_files(
     check_name(format)
     if not 0 < len(source) <= 100 or "\0" in source:
         raise ConfigurationError("The source is the name of an application, of 1 to 100 characters.")
+    if occurred_at and not FIRST_YEAR <= occurred_at.year <= LAST_YEAR:
+        raise ConfigurationError(f"--occurred-at is a day of the years {FIRST_YEAR} to {LAST_YEAR}.")
     began = time.monotonic()
     reports, coverage = [], Coverage()
     for file in expand(files):
-        report, held = _import_file(engine, file, format, source, strict, rejects, track)
+        report, held = _import_file(engine, file, format, source, strict, rejects, occurred_at, track)
         reports.append(report)
         coverage += held
     with engine.connect() as connection:
@@ -136,11 +141,20 @@ def import_files(
 
 
 def _import_file(
-    engine: Engine, file: str, format: str, source: str, strict: bool, folder: Path | None, track: Track
+    engine: Engine,
+    file: str,
+    format: str,
+    source: str,
+    strict: bool,
+    folder: Path | None,
+    occurred_at: datetime | None,
+    track: Track,
 ) -> tuple[FileReport, Coverage]:
     lines = read_lines(file)
-    sample = list(islice(lines, SAMPLE))
+    sample = next(batches(lines, SAMPLE), [])
     seen = recognise(sample, file, format)
+    if occurred_at:
+        seen = dated(seen, occurred_at)
     with writing(engine) as connection:
         begun = connection.execute(
             IMPORT_RUN.insert().values(file=file, format=seen.name, **_counts({}, 0), started_at=now())
@@ -150,7 +164,7 @@ def _import_file(
     done: dict[str, str] = {}
     waiting: set[str] = set()
     with Rejects(folder, file) as rejects:
-        for chunk in chunks(track(chain(sample, lines), description=file), BATCH):
+        for chunk in batches(track(chain(sample, lines), description=file), BATCH):
             read += len(chunk)
             batch = _parse(chunk, seen, source, strict, rejects)
             with writing(engine) as connection:
