@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from logs_schema.importers.fields import any_moment, first_text, json_object, json_value, moment, text_of
+from logs_schema.importers.documents import documents_of
+from logs_schema.importers.fields import answer_of, any_moment, json_object, moment, question_of, text_of
 from logs_schema.importers.parsed import Parsed
 from logs_schema.importers.spans import Span
 
@@ -31,8 +32,9 @@ def parse(value: dict[str, Any], source: str) -> Parsed:
     row = {key.lower(): inner for key, inner in value.items()}
     trace = json_object(row.get("trace")) or row
     is_root = kind == "record_root"
-    called = json_value(attributes.get(f"{SCOPE}call.return"))
-    failed = attributes.get(f"{SCOPE}record_root.error") if is_root else None
+    asked, said = ("record_root.input", "record_root.output") if is_root else ("retrieval.query_text", "call.return")
+    query, history = question_of(attributes.get(f"{SCOPE}{asked}"))
+    failed = attributes.get(f"{SCOPE}record_root.error")
     return Parsed(
         spans=[
             Span.model_validate(
@@ -44,15 +46,14 @@ def parse(value: dict[str, Any], source: str) -> Parsed:
                     "kind": KINDS.get(kind, kind.upper()),
                     "started": moment(row.get("start_timestamp") or row.get("start_time"), "start_timestamp"),
                     "ended": any_moment(row.get("timestamp") or row.get("end_time")),
-                    "query": _text(
-                        attributes.get(f"{SCOPE}{'record_root.input' if is_root else 'retrieval.query_text'}")
-                    ),
-                    "output": _text(attributes.get(f"{SCOPE}record_root.output") if is_root else called),
-                    "documents": _documents(attributes.get(f"{SCOPE}retrieval.retrieved_contexts")),
+                    "query": query,
+                    "history": history,
+                    "output": answer_of(attributes.get(f"{SCOPE}{said}")),
+                    "documents": documents_of(attributes.get(f"{SCOPE}retrieval.retrieved_contexts")),
                     "model": text_of(attributes.get(f"{SCOPE}cost.model")),
                     "prompt_tokens": attributes.get(f"{SCOPE}cost.num_prompt_tokens"),
                     "completion_tokens": attributes.get(f"{SCOPE}cost.num_completion_tokens"),
-                    "error": None if failed is None else _text(failed) or "failed",
+                    "error": None if failed is None else text_of(failed) or "failed",
                 }
             )
         ]
@@ -63,23 +64,3 @@ def _attributes(value: dict[str, Any]) -> dict[str, Any]:
     """The row's attributes: a column of their own (an object, or its JSON text), else columns of the row."""
     columns = (value.get(name) for name in ("record_attributes", "RECORD_ATTRIBUTES", "attributes"))
     return next((found for column in columns if (found := json_object(column))), value)
-
-
-def _text(value: Any) -> str | None:
-    if isinstance(value, dict):
-        return first_text(value, ("text", "content", "answer", "response", "output", "query", "question", "input"))
-    return text_of(value)
-
-
-def _documents(value: Any) -> list[dict[str, Any]]:
-    found = json_value(value)
-    documents: list[dict[str, Any]] = []
-    for item in found if isinstance(found, list) else ():
-        if isinstance(item, str):
-            documents.append({"text": item})
-        elif isinstance(item, dict):
-            text = first_text(item, ("text", "content", "page_content")) or ""
-            metadata = json_object(item.get("metadata")) or {}
-            named = (item.get("doc_id"), item.get("id"), metadata.get("doc_id"), metadata.get("id"))
-            documents.append({"text": text, "doc_id": next(filter(None, map(text_of, named)), None)})
-    return documents
