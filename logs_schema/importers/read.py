@@ -24,7 +24,7 @@ __all__ = ["STDIN", "Line", "batches", "expand", "read_lines"]
 
 LINE_LIMIT = 16 * 1024 * 1024
 """Bytes of one log line at the most."""
-BATCH_BYTES = 32 * 1024 * 1024
+BATCH_BYTES = 8 * 1024 * 1024
 EXCERPT = 2000
 """Characters of a rejected line that are kept."""
 ENDINGS = (".json", ".jsonl", ".ndjson", ".parquet")
