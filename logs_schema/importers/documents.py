@@ -3,7 +3,7 @@
 from typing import Any
 
 from logs_schema.importers.attributes import Tree, at, items, nested
-from logs_schema.importers.fields import any_moment, json_object, json_value, text_of
+from logs_schema.importers.fields import any_moment, first_text, json_object, json_value, text_of
 
 TEXT_KEYS = ("content", "text", "page_content", "pageContent", "chunk", "body", "snippet", "document")
 ID_KEYS = ("doc_id", "document_id", "id", "chunk_id", "source")
@@ -41,7 +41,7 @@ def document(item: Tree) -> Tree:
     groups = metadata.get("groups")
     told = (body.get("id"), body.get("id_"), body.get("node_id"), body.get("doc_id"), body.get("document_id"))
     return {
-        "text": next((body[key] for key in TEXT_KEYS if isinstance(body.get(key), str) and body[key]), ""),
+        "text": first_text(body, TEXT_KEYS) or first_text(metadata, TEXT_KEYS[:4]) or "",
         "doc_id": _first(*told) or _first(*(metadata.get(key) for key in ID_KEYS)),
         "title": _first(metadata.get("title"), body.get("title")),
         "url": _first(metadata.get("url"), metadata.get("link"), body.get("url")),
@@ -83,7 +83,7 @@ def _columns(value: Tree) -> list[Tree] | None:
 
 
 def _metadata(body: Tree) -> Tree:
-    return json_object(body.get("metadata")) or json_object(body.get("extra_info")) or {}
+    return next((found for key in ("metadata", "payload", "extra_info") if (found := json_object(body.get(key)))), {})
 
 
 def _score(written: Tree, metadata: Tree) -> Any:
