@@ -149,6 +149,17 @@ def test_trulens_rows_join_by_record_in_any_order(fresh: Callable[[], Engine], t
     assert record.feedback == (), "a model's verdict is no feedback"
 
 
+def test_the_documented_examples_are_records(engine: Engine, tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "log-format.md").read_text(encoding="utf-8")
+    examples = [line for line in text.split("\n## RAGAS")[1].splitlines() if line.startswith("{")]
+    found = []
+    for number, example in enumerate(examples):
+        path = tmp_path / f"{number}.json"
+        path.write_text(example, encoding="utf-8")
+        found.append(import_files(engine, [str(path)]).files[0])
+    assert [(file.format, file.new) for file in found] == [("ragas", 1), ("ragchecker", 1), ("tickets", 1)]
+
+
 def test_a_resolved_ticket_is_a_correction_and_never_shows_its_resolution(engine: Engine, tmp_path: Path) -> None:
     (record,) = brought(engine, tmp_path / "a", [TICKET_ROW], format="tickets")
     assert record.tags == (TICKET, "resolved", "escalated")
