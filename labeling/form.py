@@ -9,7 +9,7 @@ from typing import Any
 
 from logs_schema.records import Context, RagRecord
 from logs_schema.settings import HouseSettings
-from logs_schema.taxonomy import Decision, Failure
+from logs_schema.taxonomy import TICKET, Decision, Failure
 from logs_schema.visible import visible
 
 GUIDELINES = Path(__file__).with_name("guidelines.md")
@@ -31,6 +31,8 @@ FAILURES = {
     Failure.insufficient_context: "The passages do not help",
     Failure.stale_context: "The passages are out of date",
 }
+
+TICKET_ANSWER = "(A support ticket that a person resolved: no answer to judge. The resolution is the draft below.)"
 
 
 def guidelines(house: HouseSettings) -> str:
@@ -107,7 +109,7 @@ def record_fields(record: RagRecord, why: str | None) -> dict[str, str]:
     """The fields of one record; `why` is None for audit records, so that the miner's verdict stays hidden."""
     fields = {
         "question": visible(record.query),
-        "answer": visible(record.response.strip()) or "(no answer)",
+        "answer": visible(record.response.strip()) or (TICKET_ANSWER if TICKET in record.tags else "(no answer)"),
         "passages": _passages(record.contexts),
     }
     if record.history:

@@ -1,5 +1,6 @@
 """`factory import`, `factory logs` and `factory db`."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -16,7 +17,8 @@ db_app = typer.Typer(no_args_is_help=True, help="The store's database: upgrade i
 def import_(
     ctx: typer.Context,
     files: Annotated[
-        list[str] | None, typer.Argument(metavar="FILE", help="Log files, glob patterns, or - for standard input.")
+        list[str] | None,
+        typer.Argument(metavar="FILE", help="Log files, folders, glob patterns, or - for standard input."),
     ] = None,
     format: Annotated[
         str | None,
@@ -40,6 +42,12 @@ def import_(
         Path | None,
         typer.Option("--rejects", help="Folder for the lines that cannot be used.  [default: rejects]"),
     ] = None,
+    occurred_at: Annotated[
+        datetime | None,
+        typer.Option(
+            "--occurred-at", help="When it was asked, in UTC, for formats that do not tell.  [default: 2000-01-01]"
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Import production logs; importing a file again changes nothing."""
@@ -55,6 +63,7 @@ def import_(
         source=source or settings.imports.source,
         strict=strict,
         rejects=rejects or settings.path("rejects"),
+        occurred_at=occurred_at and occurred_at.replace(tzinfo=UTC),
         chunks=chunks or [str(settings.path(pattern)) for pattern in settings.imports.chunks],
         track=track,
     )

@@ -1,10 +1,9 @@
 """Retrieved documents in the shapes that frameworks log them in, as fields of `Context`."""
 
-import json
 from typing import Any
 
 from logs_schema.importers.attributes import Tree, at, items, nested
-from logs_schema.importers.fields import any_moment, first_text, json_object, text_of
+from logs_schema.importers.fields import any_moment, first_text, json_object, json_value, text_of
 
 TEXT_KEYS = ("content", "text", "page_content", "pageContent", "chunk", "body", "snippet", "document")
 ID_KEYS = ("doc_id", "document_id", "id", "chunk_id", "source")
@@ -20,12 +19,7 @@ def documents_of(value: Any, *, texts: bool = True) -> list[Tree]:
         texts: whether plain texts in a list are documents too.
     """
     if isinstance(value, str):
-        if not value.lstrip().startswith(("[", "{")):
-            return []
-        try:
-            value = json.loads(value)
-        except (ValueError, RecursionError):
-            return []
+        value = json_value(value)
     for _ in range(4):
         if not isinstance(value, dict):
             break

@@ -12,6 +12,10 @@ from logs_schema.records import Message, UtcDatetime
 FIRST_YEAR, LAST_YEAR = 2000, 2098
 """A log outside of these years comes from a clock that was not set, or from a wrong unit."""
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+UNDATED = datetime(FIRST_YEAR, 1, 1, tzinfo=UTC)
+"""Moment of a record whose format tells none (evaluation sets): fixed, so that importing it again changes nothing."""
+DEPTH_LIMIT = 64
+"""Brackets within brackets at the most."""
 ROLES = {
     "system": "system",
     "developer": "system",
@@ -79,13 +83,9 @@ def text_of(value: Any) -> str | None:
 
 
 def json_object(value: Any) -> dict[str, Any] | None:
-    """A dict, also when it comes as JSON text; None otherwise."""
-    if isinstance(value, str) and value.lstrip().startswith("{"):
-        try:
-            value = json.loads(value)
-        except (ValueError, RecursionError):
-            return None
-    return value if isinstance(value, dict) else None
+    """A dict, also when it comes as JSON text that `check` passes; None otherwise."""
+    found = json_value(value)
+    return found if isinstance(found, dict) else None
 
 
 def first_text(values: dict[str, Any], keys: Sequence[str]) -> str | None:
@@ -184,16 +184,41 @@ def answer_of(value: Any, depth: int = 6) -> str | None:
 
 
 def json_value(value: Any) -> Any:
-    """The value of JSON text; anything else, and broken JSON, as it is."""
+    """The value of JSON text that `check` passes; anything else, and broken JSON, as it is."""
     if not isinstance(value, str) or not value.lstrip().startswith(("[", "{", '"')):
         return value
     try:
-        return json.loads(value)
+        found = json.loads(value, parse_constant=no_constant)
+        check(found)
     except (ValueError, RecursionError):
         return value
+    return found
 
 
 def reason_of(error: ValidationError) -> str:
     """The first mistakes of a validation, without the values."""
     mistakes = [f"{'.'.join(str(part) for part in e['loc'])}: {e['msg']}" for e in error.errors()[:3]]
     return "; ".join(mistakes)
+
+
+def no_constant(name: str) -> float:
+    """For `json.loads`: NaN and Infinity are refused, by ValueError."""
+    raise ValueError(f"{name} is not a number")
+
+
+def check(value: object, depth: int = DEPTH_LIMIT) -> None:
+    """Refuse what no database stores, by ValueError: NUL, half a surrogate pair, endless nesting."""
+    if depth < 0:
+        raise ValueError(f"nested deeper than {DEPTH_LIMIT}")
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            check(key, depth)
+            check(inner, depth - 1)
+    elif isinstance(value, list):
+        for inner in value:
+            check(inner, depth - 1)
+    elif isinstance(value, str):
+        if "\0" in value:
+            raise ValueError("holds a NUL character")
+        if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
+            raise ValueError("holds half of a surrogate pair")

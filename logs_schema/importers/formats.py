@@ -10,19 +10,23 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from logs_schema.errors import ConfigurationError, InputError
-from logs_schema.importers.read import Line
 
 if TYPE_CHECKING:
     from logs_schema.importers.parsed import Format
+    from logs_schema.importers.read import Line
 
 AUTO = "auto"
 FORMATS = {
+    "trulens": "rows of the TruLens event table: record_attributes with ai.observability.record_id, trace, …",
     "langsmith": "runs (id, run_type, start_time, trace_id, …), or feedback (run_id, key, score, …)",
     "langfuse": "traces (id, timestamp, input, output, observations, …), observations (traceId, type, startTime, …) or "
     "scores (traceId, name, value, dataType, source)",
     "otel": "OTLP bodies (resourceSpans, resourceLogs), or spans with gen_ai, traceloop or langfuse attributes",
     "openinference": "spans with a trace id and attributes (openinference.span.kind, retrieval.documents, …), or "
     "annotations (span_id, name, result)",
+    "ragchecker": "query, gt_answer, response, retrieved_context",
+    "ragas": "user_input, retrieved_contexts, response, reference",
+    "tickets": "support tickets: question, conversation, resolution, status, escalated, documents",
     "native": "query, response, contexts, … as docs/log-format.md describes them; or trace_id with feedback",
 }
 """Name of each format → how it is recognised, in the order in which recognising tries them."""
@@ -50,7 +54,7 @@ def check_name(name: str) -> str:
     return name
 
 
-def recognise(lines: Sequence[Line], file: str, wanted: str = AUTO) -> "Format":
+def recognise(lines: "Sequence[Line]", file: str, wanted: str = AUTO) -> "Format":
     """Format of a file by its first lines; with `wanted`, that one, when a line has the look of it.
 
     Raises:

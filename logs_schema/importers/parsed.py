@@ -1,11 +1,12 @@
 """What every log format gives: how it is recognised, and what one of its lines parses to."""
 
 from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from logs_schema.importers.fields import reason_of
+from logs_schema.importers.fields import UNDATED, reason_of
 from logs_schema.importers.spans import Span
 from logs_schema.records import Feedback, RagRecord, Trace
 
@@ -56,3 +57,17 @@ def gathered(values: Iterable[dict[str, Any]], source: str, parse: Callable[[dic
             feedback += parsed.feedback
             problems += parsed.problems
     return Parsed(records, spans, feedback, problems)
+
+
+def dated(format: Format, moment: datetime) -> Format:
+    """The format, with a moment for records whose format tells none."""
+
+    def parse(value: dict[str, Any], source: str) -> Parsed:
+        parsed = format.parse(value, source)
+        records = [
+            record.model_copy(update={"occurred_at": moment}) if record.occurred_at == UNDATED else record
+            for record in parsed.records
+        ]
+        return parsed._replace(records=records)
+
+    return format._replace(parse=parse)

@@ -3,7 +3,8 @@
 import time
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from itertools import chain, islice
+from datetime import datetime
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,11 +12,11 @@ from pydantic import ValidationError
 from sqlalchemy import Connection, Engine
 
 from logs_schema.errors import ConfigurationError, InputError
-from logs_schema.importers.fields import reason_of
+from logs_schema.importers.fields import FIRST_YEAR, LAST_YEAR, reason_of
 from logs_schema.importers.formats import AUTO, check_name, recognise
 from logs_schema.importers.joining import claim_feedback, count_waiting, join, so_far, traces_of, waiting_feedback
-from logs_schema.importers.parsed import Format
-from logs_schema.importers.read import Line, expand, read_lines
+from logs_schema.importers.parsed import Format, dated
+from logs_schema.importers.read import Line, batches, expand, read_lines
 from logs_schema.importers.rejects import Rejects
 from logs_schema.importers.spans import Span
 from logs_schema.importers.texts import TextsReport, import_texts, keep_texts
@@ -102,6 +103,7 @@ def import_files(
     source: str = "production",
     strict: bool = False,
     rejects: Path | None = None,
+    occurred_at: datetime | None = None,
     chunks: Sequence[str] = (),
     track: Track = untracked,
 ) -> ImportReport:
@@ -114,6 +116,7 @@ def import_files(
         source: name of the application, where a line does not give one.
         strict: stop at the first line that cannot be used.
         rejects: folder for the lines that cannot be used; None only counts them.
+        occurred_at: moment of records whose format tells none (evaluation sets); else `fields.UNDATED`.
         chunks: chunk stores, which give a text to stored contexts that have none (see `texts.import_texts`).
         track: progress, over the lines of each file.
 
@@ -124,11 +127,13 @@ def import_files(
     check_name(format)
     if not 0 < len(source) <= 100 or "\0" in source:
         raise ConfigurationError("The source is the name of an application, of 1 to 100 characters.")
+    if occurred_at and not FIRST_YEAR <= occurred_at.year <= LAST_YEAR:
+        raise ConfigurationError(f"--occurred-at is a day of the years {FIRST_YEAR} to {LAST_YEAR}.")
     began = time.monotonic()
     stores = expand(chunks)
     reports, coverage, touched = [], Coverage(), set[str]()
     for file in expand(files):
-        report, ids = _import_file(engine, file, format, source, strict, rejects, track)
+        report, ids = _import_file(engine, file, format, source, strict, rejects, occurred_at, track)
         reports.append(report)
         if stores:
             touched.update(ids)
@@ -149,12 +154,21 @@ def import_files(
 
 
 def _import_file(
-    engine: Engine, file: str, format: str, source: str, strict: bool, folder: Path | None, track: Track
+    engine: Engine,
+    file: str,
+    format: str,
+    source: str,
+    strict: bool,
+    folder: Path | None,
+    occurred_at: datetime | None,
+    track: Track,
 ) -> tuple[FileReport, list[str]]:
     """The report, and the ids of the records that the file touched."""
     lines = read_lines(file)
-    sample = list(islice(lines, SAMPLE))
+    sample = next(batches(lines, SAMPLE), [])
     seen = recognise(sample, file, format)
+    if occurred_at:
+        seen = dated(seen, occurred_at)
     with writing(engine) as connection:
         begun = connection.execute(
             IMPORT_RUN.insert().values(file=file, format=seen.name, **_counts({}, 0), started_at=now())
@@ -165,7 +179,7 @@ def _import_file(
     waiting: set[str] = set()
     rated = False
     with Rejects(folder, file) as rejects:
-        for chunk in in_parts(track(chain(sample, lines), description=file), BATCH):
+        for chunk in batches(track(chain(sample, lines), description=file), BATCH):
             read += len(chunk)
             batch = _parse(chunk, seen, source, strict, rejects)
             rated = rated or bool(batch.feedback)

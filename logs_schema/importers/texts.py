@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ from logs_schema.errors import InputError
 from logs_schema.importers.attributes import Tree
 from logs_schema.importers.fields import any_moment, reason_of, text_of
 from logs_schema.importers.joining import held_spans, join, so_far
-from logs_schema.importers.read import Line, expand, read_lines
+from logs_schema.importers.read import Line, batches, expand, read_lines
 from logs_schema.importers.rejects import Rejects
 from logs_schema.importers.spans import Span
 from logs_schema.records import Context, RagRecord, Value, passage_hash
@@ -95,13 +95,13 @@ def _with_texts(record: RagRecord, stored: RagRecord | None) -> RagRecord:
 
 def _import_file(engine: Engine, file: str, strict: bool, folder: Path | None, track: Track) -> TextsReport:
     lines = read_lines(file)
-    sample = list(islice(lines, SAMPLE))
+    sample = next(batches(lines, SAMPLE), [])
     _check(sample, file)
     read = 0
     records: set[str] = set()
     contexts = newer = 0
     with Rejects(folder, file) as rejects:
-        for some in chunks(track(chain(sample, lines), description=file), BATCH):
+        for some in batches(track(chain(sample, lines), description=file), BATCH):
             read += len(some)
             given = _parse(some, strict, rejects)
             with writing(engine) as connection:

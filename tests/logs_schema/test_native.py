@@ -158,7 +158,7 @@ def test_anything_is_a_record_or_a_reason(fields: dict[str, Any]) -> None:
 def test_the_documented_example_is_a_record(tmp_path: Path, engine: Engine) -> None:
     text = (Path(__file__).parents[2] / "docs" / "log-format.md").read_text(encoding="utf-8")
     files = []
-    for name, part in zip(("logs", "chunks"), text.split("\n## Traces"), strict=True):
+    for name, part in zip(("logs", "chunks"), text.split("\n## OpenInference")[0].split("\n## Traces"), strict=True):
         path = tmp_path / f"{name}.jsonl"
         path.write_text("\n".join(line for line in part.splitlines() if line.startswith("{")), encoding="utf-8")
         files.append(str(path))
