@@ -35,6 +35,7 @@ def nightly(engine: Engine, settings: Settings, *, track: Track) -> NightlyRepor
     from labeling.pull import pull
     from labeling.push import correction_draft, push
     from logs_schema.importers.run import import_files
+    from logs_schema.pii.replace import cleaner
 
     stages: dict[str, Any] = {}
     texts: list[str] = []
@@ -56,6 +57,7 @@ def nightly(engine: Engine, settings: Settings, *, track: Track) -> NightlyRepor
                     source=imports.source,
                     strict=False,
                     rejects=settings.path("rejects"),
+                    clean=cleaner(engine, settings.pii),
                     track=track,
                 ),
             )

@@ -12,7 +12,7 @@ from factory.dataset.settings import DatasetSettings
 from factory.mining.settings import MiningSettings
 from labeling.settings import LabelingSettings
 from logs_schema.errors import ConfigurationError
-from logs_schema.settings import HouseSettings, ImportSettings, Section, StoreSettings
+from logs_schema.settings import HouseSettings, ImportSettings, PiiSettings, Section, StoreSettings
 from training.settings import EvaluationSettings, GateSettings, TrainingSettings
 
 CONFIG_FILE = "factory.toml"
@@ -40,6 +40,7 @@ class Settings(BaseSettings):
     """Folder of `factory.toml`; every relative path in the settings starts there."""
     store: StoreSettings = StoreSettings()
     imports: ImportSettings = ImportSettings()
+    pii: PiiSettings = PiiSettings()
     house: HouseSettings = HouseSettings()
     mining: MiningSettings = MiningSettings()
     labeling: LabelingSettings = LabelingSettings()

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Engine, Select, and_, delete, exists, func, o
 
 from logs_schema.database import open_store, upgrade, writing
 from logs_schema.errors import InputError
+from logs_schema.forgetting import admitted, admitted_feedback
 from logs_schema.records import Feedback, RagRecord, Value, passage_hash, record_id
 from logs_schema.rows import (
     CHUNK,
@@ -87,7 +88,8 @@ def save_feedback(engine: Engine, source: str, source_id: str, feedback: Sequenc
 
 
 def save_in(connection: Connection, records: Sequence[RagRecord]) -> SaveCounts:
-    """As `save_records`, in the caller's transaction (see `database.writing`)."""
+    """As `save_records`, in the caller's transaction (see `database.writing`); forgotten ones are left out."""
+    records = admitted(connection, records)
     given: dict[Trace, RagRecord] = {}
     events: dict[Trace, list[Feedback]] = {}
     for record in records:
@@ -121,7 +123,8 @@ def save_in(connection: Connection, records: Sequence[RagRecord]) -> SaveCounts:
 
 
 def save_feedback_in(connection: Connection, feedback: Mapping[Trace, Sequence[Feedback]]) -> int:
-    """As `save_feedback`, for many traces, in the caller's transaction."""
+    """As `save_feedback`, for many traces, in the caller's transaction; on forgotten ones it is left out."""
+    feedback = admitted_feedback(connection, feedback)
     stored = feedback_of(connection, feedback)
     merged = {trace: _merge(stored.get(trace, ()), events) for trace, events in sorted(feedback.items())}
     count = _put_feedback(connection, merged, stored)
@@ -178,19 +181,29 @@ def _drop_orphans(connection: Connection, passages: set[str]) -> None:
 # --- reading --------------------------------------------------------------------------------------
 
 
-def iter_records(engine: Engine, *, ids: Sequence[str] | None = None, batch: int = CHUNK) -> Iterator[list[RagRecord]]:
+def iter_records(
+    engine: Engine,
+    *,
+    ids: Sequence[str] | None = None,
+    since: datetime | None = None,
+    source: str | None = None,
+    batch: int = CHUNK,
+) -> Iterator[list[RagRecord]]:
     """Records in batches, ordered by (occurred_at, id); all of them, or those of `ids` that exist.
 
+    Without `ids`, only those that occurred at `since` or later, and those of one source, may be asked for.
     Each batch is read in a transaction of its own, so that the caller may write in between.
     """
     if ids is None:
-        yield from _pages(engine, select(INTERACTION.c.id, INTERACTION.c.occurred_at), batch)
+        query = select(INTERACTION.c.id, INTERACTION.c.occurred_at)
+        query = query.where(INTERACTION.c.occurred_at >= since) if since else query
+        yield from _pages(engine, query.where(INTERACTION.c.source == source) if source else query, batch)
         return
     keys: list[tuple[datetime, str]] = []
     for some in chunks(sorted(set(ids))):
         with engine.connect() as connection:
-            query = select(INTERACTION.c.occurred_at, INTERACTION.c.id).where(INTERACTION.c.id.in_(some))
-            keys += [(row.occurred_at, row.id) for row in connection.execute(query)]
+            wanted = select(INTERACTION.c.occurred_at, INTERACTION.c.id).where(INTERACTION.c.id.in_(some))
+            keys += [(row.occurred_at, row.id) for row in connection.execute(wanted)]
     for page in chunks(sorted(keys), batch):
         with engine.connect() as connection:
             records = list(load(connection, [identifier for _, identifier in page]).values())

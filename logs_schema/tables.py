@@ -152,6 +152,38 @@ class ImportRun(SQLModel, table=True):
     rejected: int = 0
 
 
+class Secret(SQLModel, table=True):
+    """A secret of the store itself."""
+
+    name: str = Field(primary_key=True)
+    value: str
+
+
+class Forgotten(SQLModel, table=True):
+    """What was forgotten, as keyed hashes: a later import leaves it out."""
+
+    __tablename__ = "forgotten"
+
+    kind: str = Field(primary_key=True)
+    """`trace`, `user` or `document`."""
+    hash: str = Field(primary_key=True)
+    record_id: str | None = Field(default=None, index=True)
+    """Of a trace: what dataset rows and Argilla know it by."""
+    left: dict[str, Any] | None = Field(default=None, sa_column=Column("left_to_do", JSON(none_as_null=True)))
+    """What is still to be deleted outside the store; None when nothing is."""
+    forgotten_at: datetime = Field(default_factory=now, sa_column=_moment())
+
+
+class ForgottenExample(SQLModel, table=True):
+    """A row of a dataset version that was taken out of its files; adapters may have learned from it before."""
+
+    __tablename__ = "forgotten_example"
+
+    dataset_id: str = Field(sa_column=Column(String(), ForeignKey("dataset.id", ondelete="CASCADE"), primary_key=True))
+    example_id: str = Field(primary_key=True)
+    forgotten_at: datetime = Field(default_factory=now, sa_column=_moment())
+
+
 # --- mining and curation --------------------------------------------------------------------------
 
 

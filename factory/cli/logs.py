@@ -41,15 +41,18 @@ def import_(
 ) -> None:
     """Import production logs; importing a file again changes nothing."""
     from logs_schema.importers.run import import_files
+    from logs_schema.pii.replace import cleaner
 
     settings = settings_of(ctx)
+    store = store_of(ctx)
     report = import_files(
-        store_of(ctx),
+        store,
         files,
         format=(format or LogFormat(settings.imports.format)).value,
         source=source or settings.imports.source,
         strict=strict,
         rejects=rejects or settings.path("rejects"),
+        clean=cleaner(store, settings.pii),
         track=track,
     )
     emit(report, as_json)

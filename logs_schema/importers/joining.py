@@ -6,9 +6,10 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, and_, delete, func, select
 
+from logs_schema.forgetting import admitted_traces
 from logs_schema.importers.spans import Span, record_of
 from logs_schema.records import RagRecord, record_id
-from logs_schema.rows import INTERACTION, PENDING, chunks, content_hashes, put
+from logs_schema.rows import INTERACTION, PENDING, Trace, chunks, content_hashes, put
 
 
 class Joined(NamedTuple):
@@ -23,10 +24,11 @@ class Joined(NamedTuple):
 
 
 def join(connection: Connection, source: str, spans: Sequence[Span]) -> Joined:
-    """Put spans to those that wait; traces that are whole with them leave the waiting room."""
-    arrived: dict[str, dict[str, Span]] = defaultdict(dict)
+    """Put spans to those that wait; traces that are whole with them leave the waiting room, forgotten ones never enter."""
+    given: dict[str, dict[str, Span]] = defaultdict(dict)
     for span in spans:
-        arrived[span.trace_id][span.span_id] = span
+        given[span.trace_id][span.span_id] = span
+    arrived = {trace: given[trace] for _, trace in admitted_traces(connection, [Trace(source, each) for each in given])}
     held = _held(connection, source, arrived)
     stored = content_hashes(connection, [record_id(source, trace) for trace in arrived])
     joined = Joined([], [], [])

@@ -17,6 +17,7 @@ from logs_schema.importers.joining import count_waiting, join, so_far
 from logs_schema.importers.read import STDIN, Line, expand, read_lines
 from logs_schema.importers.rejects import Rejects
 from logs_schema.importers.spans import Span
+from logs_schema.pii.replace import Cleaner
 from logs_schema.records import Feedback, RagRecord, Value, record_id
 from logs_schema.rows import IMPORT_RUN, Trace, chunks, content_hashes
 from logs_schema.scores import Track
@@ -43,6 +44,8 @@ class FileReport(Value):
     unchanged: int
     rejected: int
     """Lines that could not be used."""
+    forgotten: int = 0
+    """Records that were left out because they had been forgotten."""
     rejects: str | None = None
     """File that holds them with the reasons."""
 
@@ -55,6 +58,8 @@ class ImportReport(Value):
     """Traces in the store that wait for spans before they become a record."""
     coverage: Coverage
     """What the records of these files hold."""
+    replaced: dict[str, int] = {}
+    """Kind of personal data → placeholders put in its place."""
     seconds: float
 
     def text(self) -> str:
@@ -65,6 +70,8 @@ class ImportReport(Value):
                 f"{file.file}: {file.format}, {file.read:,} lines: {file.new:,} new records, {file.updated:,} updated, "
                 f"{file.unchanged:,} unchanged, {file.rejected:,} lines rejected"
             )
+            if file.forgotten:
+                lines.append(f"  {file.forgotten:,} records were forgotten earlier and are left out")
             if file.rejects:
                 lines.append(f"  rejected lines and reasons: {file.rejects}")
         held = self.coverage
@@ -73,6 +80,9 @@ class ImportReport(Value):
             f"{_share(held.with_prompt, held.records)} with a known prompt; "
             f"of {held.contexts:,} contexts: {_share(held.contexts_with_text, held.contexts)} with text."
         )
+        if self.replaced:
+            kinds = ", ".join(f"{kind} {count:,}" for kind, count in self.replaced.items())
+            lines.append(f"Personal data replaced by placeholders: {kinds}.")
         if self.pending:
             lines.append(f"{self.pending:,} traces wait for the rest of their spans.")
         read = sum(file.read for file in self.files)
@@ -101,6 +111,7 @@ def import_files(
     source: str = "production",
     strict: bool = False,
     rejects: Path | None = None,
+    clean: Cleaner | None = None,
     track: Track = untracked,
 ) -> ImportReport:
     """Import log files (names, glob patterns, `-` for stdin); importing one again changes nothing.
@@ -112,6 +123,7 @@ def import_files(
         source: name of the application, where a line does not give one.
         strict: stop at the first line that cannot be used.
         rejects: folder for the lines that cannot be used; None only counts them.
+        clean: takes personal data out of everything before it is stored (see `pii.replace.cleaner`).
         track: progress, over the lines of each file.
 
     Raises:
@@ -123,13 +135,17 @@ def import_files(
     began = time.monotonic()
     reports, coverage = [], Coverage()
     for file in expand(files):
-        report, held = _import_file(engine, file, format, source, strict, rejects, track)
+        report, held = _import_file(engine, file, format, source, strict, rejects, clean, track)
         reports.append(report)
         coverage += held
     with engine.connect() as connection:
         pending = count_waiting(connection)
     return ImportReport(
-        files=tuple(reports), pending=pending, coverage=coverage, seconds=round(time.monotonic() - began, 3)
+        files=tuple(reports),
+        pending=pending,
+        coverage=coverage,
+        replaced=dict(sorted(clean.counts.items())) if clean else {},
+        seconds=round(time.monotonic() - began, 3),
     )
 
 
@@ -158,7 +174,14 @@ def recognise(lines: Sequence[Line], file: str) -> str:
 
 
 def _import_file(
-    engine: Engine, file: str, format: str, source: str, strict: bool, folder: Path | None, track: Track
+    engine: Engine,
+    file: str,
+    format: str,
+    source: str,
+    strict: bool,
+    folder: Path | None,
+    clean: Cleaner | None,
+    track: Track,
 ) -> tuple[FileReport, Coverage]:
     lines = read_lines(file)
     sample = list(islice(lines, SAMPLE))
@@ -174,7 +197,7 @@ def _import_file(
     with Rejects(folder, file) as rejects:
         for chunk in chunks(track(chain(sample, lines), description=file), BATCH):
             read += len(chunk)
-            batch = _parse(chunk, seen, source, strict, rejects)
+            batch = _parse(chunk, seen, source, strict, rejects, clean)
             with writing(engine) as connection:
                 waiting |= _save(connection, batch, source, done)
         for some in chunks(sorted(waiting), BATCH):
@@ -186,10 +209,13 @@ def _import_file(
         connection.execute(finished.values(finished_at=now(), **counts))
         held = coverage_in(connection, sorted(done))
     path = str(rejects.path) if rejects.count and rejects.path else None
-    return FileReport(file=file, format=seen, read=read, rejects=path, **counts), held
+    forgotten = Counter(done.values())["forgotten"]
+    return FileReport(file=file, format=seen, read=read, rejects=path, forgotten=forgotten, **counts), held
 
 
-def _parse(lines: Sequence[Line], format: str, source: str, strict: bool, rejects: Rejects) -> Batch:
+def _parse(
+    lines: Sequence[Line], format: str, source: str, strict: bool, rejects: Rejects, clean: Cleaner | None
+) -> Batch:
     batch = Batch([], [], {})
     for line in lines:
         reason = line.reason
@@ -203,8 +229,14 @@ def _parse(lines: Sequence[Line], format: str, source: str, strict: bool, reject
         if reason and strict:
             raise InputError(f"{rejects.file}, line {line.number}: {reason}. Without --strict it would be set aside.")
         if reason:
-            rejects.add(line, reason)
-    return batch
+            line = line._replace(text=clean.text(line.text)) if clean else line
+            rejects.add(line, clean.text(reason) if clean else reason)
+    return _cleaned(batch, clean) if clean else batch
+
+
+def _cleaned(batch: Batch, clean: Cleaner) -> Batch:
+    feedback = {trace: clean(events) for trace, events in batch.feedback.items()}
+    return Batch(clean(batch.records), clean(batch.spans), feedback)
 
 
 def _parse_line(value: dict[str, Any], format: str, source: str, batch: Batch) -> None:
@@ -243,7 +275,9 @@ def _save_records(connection: Connection, records: Sequence[RagRecord], done: di
 
 
 def _note(connection: Connection, before: dict[str, str], ids: Sequence[str], done: dict[str, str]) -> None:
-    for identifier, after in content_hashes(connection, ids).items():
+    stored = content_hashes(connection, ids)
+    done.update(dict.fromkeys(set(ids) - set(stored), "forgotten"))
+    for identifier, after in stored.items():
         if identifier not in before:
             done[identifier] = "new"
         elif before[identifier] != after and done.get(identifier) != "new":
