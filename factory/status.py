@@ -6,6 +6,7 @@ from sqlalchemy import ColumnElement, Engine, and_, func
 from sqlmodel import Session, col, select
 
 from factory.jobs import last_run
+from logs_schema.forgetting import Taint, tainted
 from logs_schema.records import Value
 from logs_schema.tables import (
     Adapter,
@@ -13,6 +14,7 @@ from logs_schema.tables import (
     DatasetVersion,
     FeedbackEvent,
     FindingRow,
+    Forgotten,
     GateDecision,
     Interaction,
     Passage,
@@ -52,6 +54,8 @@ class Status(Value):
     """Adapter in production; None means the plain base model."""
     awaiting_approval: str | None
     """Adapter whose last gate passed and that was made after the champion."""
+    forgotten: dict[str, Taint]
+    """Adapter → rows of its dataset that were forgotten since."""
     jobs: dict[str, str]
     problems: tuple[str, ...]
 
@@ -69,6 +73,9 @@ class Status(Value):
         if self.awaiting_approval:
             adapter = self.awaiting_approval
             lines.append(f"approval   {adapter} passed the gate: `factory approve {adapter} --by NAME`")
+        lines += [
+            f"forgotten  {name} was made with forgotten rows: {rows.text()}" for name, rows in self.forgotten.items()
+        ]
         lines += [f"{'job ' + name:<10} {said}" for name, said in self.jobs.items()]
         if self.problems:
             lines += ["", *(f"PROBLEM    {problem}" for problem in self.problems)]
@@ -115,6 +122,14 @@ def status(engine: Engine, *, silent_after_hours: float, miner_version: str) -> 
                 "look at the application's export and `factory nightly`"
             )
         problems += _collapsed(session, records)
+        taint = tainted(session.connection())
+        made = session.exec(select(Adapter.id, Adapter.dataset_id).order_by(Adapter.id)).all()
+        forgotten = {adapter: taint[dataset] for adapter, dataset in made if dataset in taint}
+        if champion in forgotten and (forgotten[champion].train or forgotten[champion].validation):
+            problems.append(f"the champion {champion} was made with rows that were forgotten since: `factory retrain`")
+        left = count(col(Forgotten.left).is_not(None), of=Forgotten)
+        if left:
+            problems.append(f"{left} forgotten items are not deleted everywhere yet: run `factory logs forget` again")
         result = Status(
             records=records,
             newest_record=newest,
@@ -130,6 +145,7 @@ def status(engine: Engine, *, silent_after_hours: float, miner_version: str) -> 
             last_dataset=last_dataset.id if last_dataset else None,
             adapters=count(of=Adapter),
             champion=champion,
+            forgotten=forgotten,
             awaiting_approval=gate.adapter_id if gate is not None and waiting_gate else None,
             jobs={},
             problems=(),

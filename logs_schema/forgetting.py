@@ -3,11 +3,12 @@
 A hash that nobody can turn back is all that is kept of a trace, a user or a document.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from datetime import datetime
 from typing import NamedTuple
 
-from sqlalchemy import Connection, Table, delete, exists, func, select, update
+from sqlalchemy import Connection, Table, and_, delete, exists, func, select, update
 
 from logs_schema.keys import keyed, store_key_in
 from logs_schema.records import Feedback, RagRecord, Value, record_id
@@ -239,20 +240,24 @@ def note_examples(connection: Connection, examples: Iterable[tuple[str, str]]) -
     put(connection, FORGOTTEN_EXAMPLE, rows, replace=False)
 
 
-def tainted(connection: Connection) -> dict[str, Taint]:
-    """Dataset versions of which rows were forgotten."""
-    same = (DATASET_ROW.c.dataset_id == FORGOTTEN_EXAMPLE.c.dataset_id) & (
-        DATASET_ROW.c.example_id == FORGOTTEN_EXAMPLE.c.example_id
+def forgotten_examples(connection: Connection) -> set[tuple[str, str]]:
+    """Rows (dataset id, example id) of dataset versions that were forgotten."""
+    rows = connection.execute(select(FORGOTTEN_EXAMPLE.c.dataset_id, FORGOTTEN_EXAMPLE.c.example_id))
+    return {(row.dataset_id, row.example_id) for row in rows}
+
+
+def tainted(connection: Connection, besides: Set[tuple[str, str]] = frozenset()) -> dict[str, Taint]:
+    """Dataset versions of which rows were forgotten, not counting some rows."""
+    same = and_(
+        DATASET_ROW.c.dataset_id == FORGOTTEN_EXAMPLE.c.dataset_id,
+        DATASET_ROW.c.example_id == FORGOTTEN_EXAMPLE.c.example_id,
     )
-    rows = connection.execute(
-        select(DATASET_ROW.c.dataset_id, DATASET_ROW.c.split, func.count(FORGOTTEN_EXAMPLE.c.example_id.distinct()))
-        .join(FORGOTTEN_EXAMPLE, same)
-        .group_by(DATASET_ROW.c.dataset_id, DATASET_ROW.c.split)
-    )
-    found: dict[str, dict[str, int]] = {}
-    for dataset_id, split, count in rows:
-        found.setdefault(dataset_id, {})[split] = count
-    return {dataset_id: Taint(**counts) for dataset_id, counts in found.items()}
+    columns = DATASET_ROW.c.dataset_id, DATASET_ROW.c.example_id, DATASET_ROW.c.split
+    found: dict[str, Counter[str]] = {}
+    for dataset_id, example_id, split in connection.execute(select(*columns).join(FORGOTTEN_EXAMPLE, same)):
+        if (dataset_id, example_id) not in besides:
+            found.setdefault(dataset_id, Counter())[split] += 1
+    return {dataset_id: Taint(**counts) for dataset_id, counts in sorted(found.items())}
 
 
 def _only_here(connection: Connection, ids: Sequence[str]) -> dict[str, set[str]]:

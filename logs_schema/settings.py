@@ -39,9 +39,10 @@ class PiiSettings(Section):
         "IBAN_CODE",
         "IP_ADDRESS",
     )
-    """What is replaced. Others, such as `US_SSN` or `UK_NHS`, need `pip install groundmill[pii]`; `PERSON` and `LOCATION` also `models`."""
+    """What is replaced. Others, such as `US_SSN` or `UK_NHS`, need `pip install groundmill[pii]`.
+    `PERSON`, `LOCATION`, `ORGANIZATION` and `NRP` also need `models`."""
     languages: tuple[Annotated[str, Field(pattern=r"^[a-z]{2}$")], ...] = Field(default=("en",), min_length=1)
-    """Languages of the texts: they decide in which countries a telephone number without + is known, and the names of `entities`."""
+    """Languages of the texts: they say in which countries a telephone number without + is looked up."""
     regions: tuple[Annotated[str, Field(pattern=r"^[A-Z]{2}$")], ...] = ()
     """Countries whose telephone numbers are known without +, such as `"US"`; empty: those of the languages."""
     models: dict[str, str] = Field(default_factory=dict)

@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, insert, select
 
 from logs_schema.errors import InputError, NotReadyError
+from logs_schema.forgetting import tainted
 from logs_schema.records import PromptTemplate, Value, content_hash
 from logs_schema.scores import AbstentionDetector, GroundednessScorer, Track
 from logs_schema.store import writing
@@ -196,12 +197,17 @@ def _latest(connection: Connection, table: Any, adapter_id: str) -> Any:
 def _dataset(engine: Engine, dataset_id: str | None) -> Any:
     with engine.connect() as connection:
         rows = connection.execute(select(DATASET).order_by(DATASET.c.created_at.desc(), DATASET.c.id)).all()
+        forgotten = tainted(connection)
     if not rows:
         raise NotReadyError("There is no dataset yet: run `factory dataset build` first.")
-    if dataset_id is None:
-        return rows[0]
-    found = [row for row in rows if dataset_id and row.id.startswith(dataset_id)]
+    found = rows[:1] if dataset_id is None else [row for row in rows if dataset_id and row.id.startswith(dataset_id)]
     if len(found) != 1:
         reason = "names several datasets" if found else "names no dataset"
         raise InputError(f"{dataset_id!r} {reason}: `factory dataset list` shows them.")
-    return found[0]
+    chosen = found[0]
+    if chosen.id in forgotten:
+        raise NotReadyError(
+            f"Rows of dataset {chosen.id} were forgotten since it was built ({forgotten[chosen.id].text()}): "
+            "run `factory dataset build`, and train on the new one."
+        )
+    return chosen

@@ -86,15 +86,3 @@ def upgrade(ctx: typer.Context, as_json: AsJson = False) -> None:
 
     old, new = upgrade_store(settings_of(ctx).store_url)
     emit(UpgradeReport(old=old, new=new), as_json)
-
-
-@db_app.command("check")
-def check(ctx: typer.Context, as_json: AsJson = False) -> None:
-    """Check that the database is sound, and count its rows."""
-    from logs_schema.errors import FactoryError
-    from logs_schema.views import check_store
-
-    report = check_store(store_of(ctx))
-    emit(report, as_json)
-    if not report.sound:
-        raise FactoryError("The store is damaged: restore it from a backup.")

@@ -24,7 +24,10 @@ class Joined(NamedTuple):
 
 
 def join(connection: Connection, source: str, spans: Sequence[Span]) -> Joined:
-    """Put spans to those that wait; traces that are whole with them leave the waiting room, forgotten ones never enter."""
+    """Put spans to those that wait; traces that are whole with them leave the waiting room.
+
+    Those of forgotten traces never enter it.
+    """
     given: dict[str, dict[str, Span]] = defaultdict(dict)
     for span in spans:
         given[span.trace_id][span.span_id] = span

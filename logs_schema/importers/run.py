@@ -7,7 +7,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 from sqlalchemy import Connection, Engine
 
 from logs_schema.errors import ConfigurationError, InputError
@@ -58,7 +58,7 @@ class ImportReport(Value):
     """Traces in the store that wait for spans before they become a record."""
     coverage: Coverage
     """What the records of these files hold."""
-    replaced: dict[str, int] = {}
+    replaced: dict[str, int] = Field(default_factory=dict)
     """Kind of personal data → placeholders put in its place."""
     seconds: float
 

@@ -24,7 +24,7 @@ CANDIDATE = re.compile(r"@|\d[\d ().\-/\u00a0]{4,}\d|[A-Za-z]{2}\d{2}[A-Za-z0-9 
 
 _LOCAL = re.compile(r"[\w.+%'-]{1,64}\Z")
 _DOMAIN = re.compile(r"(?:[^\W_](?:[\w-]{0,61}[^\W_])?\.){1,8}(xn--[a-z0-9-]{2,59}|[^\W\d_]{2,24})(?![\w-])", re.I)
-_FILE_ENDINGS = frozenset("css csv gif gz html jpeg jpg js json md pdf png svg ts txt webp xml yaml yml zip".split())
+_FILE_ENDINGS = {"css", "gif", "html", "jpeg", "jpg", "js", "json", "pdf", "png", "svg", "ts", "txt", "webp", "xml"}
 """Ends of `icon@2x.png`, which is a file."""
 
 _CARD = re.compile(r"(?<![\w.+-])\d(?:[ -]?\d){12,18}(?![\w-]|\.\d)")
@@ -101,7 +101,7 @@ def addresses(text: str) -> Iterator[Found]:
     """Public IP addresses; private ones, networks and versions say nothing about a person."""
     for match in _IPV4.finditer(text):
         parts = match.group().split(".")
-        if any(len(part) > 1 and part[0] == "0" or int(part) > 255 for part in parts) or parts[2:] == ["0", "0"]:
+        if any((len(part) > 1 and part[0] == "0") or int(part) > 255 for part in parts) or parts[2:] == ["0", "0"]:
             continue
         if ipaddress.IPv4Address(match.group()).is_global and not _VERSION.search(text[: match.start()][-24:]):
             yield Found(match.start(), match.end(), "IP_ADDRESS", match.group())

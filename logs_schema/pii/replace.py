@@ -16,10 +16,13 @@ V = TypeVar("V", bound=Value)
 Rewrite = Callable[[str], str]
 
 JOINED_BY = frozenset(
-    "source source_id trace_id span_id parent_id doc_id version model prompt_version groups kind role passage".split()
+    [
+        *("source", "source_id", "trace_id", "span_id", "parent_id", "doc_id", "version", "groups"),
+        *("model", "prompt_version", "kind", "role", "passage"),
+    ]
 )
 """Fields that other data is joined by, or that are no free text: they are left as they are."""
-IDENTIFIERS = frozenset("user_id session_id by identifier".split())
+IDENTIFIERS = frozenset(["user_id", "session_id", "by", "identifier"])
 """Fields that name one person or event: replaced as a whole, so that they still tell people apart."""
 SHORT = {
     "EMAIL_ADDRESS": "EMAIL",
