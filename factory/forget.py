@@ -104,10 +104,9 @@ def forget(
     with engine.connect() as connection:
         known = forgotten_examples(connection)
         wanted = _wanted(connection, traces, names, documents)
-    if not dry_run and (wanted or users or documents):
-        rejected = erase_rejects(
-            settings.path("rejects"), [*users, *documents, *traces, *(one.source_id for one in wanted)]
-        )
+    if not dry_run and (traces or users or documents):
+        said = [*traces, *names, *documents, *(one.source_id for one in wanted)]
+        rejected = erase_rejects(settings.path("rejects"), said)
     else:
         rejected = 0
     gone = _forget_in_store(engine, wanted, names, documents, dry_run=dry_run, known=known)
