@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from sqlalchemy import Engine
+from sqlalchemy import URL, Engine
 
 from labeling.server.serve import DATABASE
 from logs_schema.backup import copy_database
@@ -33,7 +33,8 @@ def backup(engine: Engine, file: Path, argilla_home: Path) -> BackupReport:
         FactoryError: a copy is not sound.
     """
     if engine.dialect.name != "sqlite" or not engine.url.database:
-        url = engine.url.set(drivername="postgresql", password=None, query={}).render_as_string()
+        there = engine.url
+        url = URL.create("postgresql", there.username, None, there.host, there.port, there.database).render_as_string()
         raise ConfigurationError(
             f"PostgreSQL has its own online backup: run pg_dump --format=custom --file={file} '{url}', "
             "and pg_restore to bring it back."

@@ -240,7 +240,7 @@ def _finish(engine: Engine, settings: Settings) -> tuple[FilesGone, int, list[st
 
             in_argilla += erase(labeling, target, [row.record_id for row in there])
             _done(engine, [row.hash for row in there], "argilla")
-        except FactoryError as error:
+        except (FactoryError, ImportError) as error:  # the client may not be installed here
             left.append(f"{len(there)} records in Argilla: {error}; then run `factory logs forget` again")
     return files, in_argilla, left
 

@@ -1,7 +1,5 @@
 """An online copy of a SQLite database that has been opened and checked before it gets its name."""
 
-import os
-import secrets
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -9,7 +7,7 @@ from pathlib import Path
 
 from logs_schema.database import BUSY_SECONDS
 from logs_schema.errors import ConfigurationError, FactoryError
-from logs_schema.files import fsync_folder
+from logs_schema.files import file_atomic
 
 
 def copy_database(source: Path, target: Path) -> dict[str, int]:
@@ -24,26 +22,18 @@ def copy_database(source: Path, target: Path) -> dict[str, int]:
     """
     if target.exists():
         raise ConfigurationError(f"{target} exists already: name another file, such as one with today's date.")
-    partial = target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        os.close(os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-        with _open(source) as original, _open(partial) as copy:
-            original.execute("BEGIN")  # counts and copy see the same moment
-            expected = _counts(original)
-            original.backup(copy)
-            copy.execute("PRAGMA journal_mode=DELETE")  # one file, without a log beside it
-        _verify(partial, expected)
-        with partial.open("rb") as stream:
-            os.fsync(stream.fileno())
-        partial.replace(target)
-        fsync_folder(target.parent)
+        with file_atomic(target) as partial:
+            with _open(source) as original, _open(partial) as copy:
+                original.execute("BEGIN")  # counts and copy see the same moment
+                expected = _counts(original)
+                original.backup(copy)
+                copy.execute("PRAGMA journal_mode=DELETE")  # one file, without a log beside it
+            _verify(partial, expected)
     except OSError as error:
         raise ConfigurationError(f"The backup {target} cannot be written: {error.strerror}.") from error
     except sqlite3.Error as error:
         raise FactoryError(f"The backup of {source} failed ({error}): nothing was kept of it.") from error
-    finally:
-        partial.unlink(missing_ok=True)
     return expected
 
 

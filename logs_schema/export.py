@@ -1,7 +1,5 @@
 """The joined store as one Parquet file: a row a record, with its contexts, feedback, finding and reviews."""
 
-import os
-import secrets
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -10,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Engine, select
 
 from logs_schema.errors import ConfigurationError
-from logs_schema.files import fsync_folder
+from logs_schema.files import file_atomic
 from logs_schema.forgetting import REVIEW
 from logs_schema.records import RagRecord, Value
 from logs_schema.rows import FINDING, chunks
@@ -64,23 +62,14 @@ def export_parquet(
         raise ConfigurationError("Parquet needs pyarrow: run pip install 'groundmill[parquet]'.") from error
     if file.suffix != ".parquet":
         raise ConfigurationError(f"{file} does not end with .parquet: name the file so.")
-    partial = file.with_name(f".{file.name}.{secrets.token_hex(4)}.partial")
     count = 0
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-        with pq.ParquetWriter(partial, _schema(), compression="zstd") as writer:
+        with file_atomic(file) as partial, pq.ParquetWriter(partial, _schema(), compression="zstd") as writer:
             for records in track(iter_records(engine, since=since, source=source, batch=GROUP), description="export"):
                 writer.write_table(_table(engine, records))
                 count += len(records)
-        with partial.open("rb") as stream:
-            os.fsync(stream.fileno())
-        partial.replace(file)
-        fsync_folder(file.parent)
     except OSError as error:
         raise ConfigurationError(f"{file} cannot be written: {error.strerror or error}.") from error
-    finally:
-        partial.unlink(missing_ok=True)
     return ExportReport(file=str(file), records=count, bytes=file.stat().st_size)
 
 

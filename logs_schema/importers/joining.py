@@ -21,6 +21,8 @@ class Joined(NamedTuple):
     """Traces whose whole record is stored already: a finished span never changes, so theirs bring nothing new."""
     waiting: list[str]
     """Traces that wait for more."""
+    forgotten: list[str]
+    """Traces that were forgotten: nothing of them is kept."""
 
 
 def join(connection: Connection, source: str, spans: Sequence[Span]) -> Joined:
@@ -34,7 +36,7 @@ def join(connection: Connection, source: str, spans: Sequence[Span]) -> Joined:
     arrived = {trace: given[trace] for _, trace in admitted_traces(connection, [Trace(source, each) for each in given])}
     held = _held(connection, source, arrived)
     stored = content_hashes(connection, [record_id(source, trace) for trace in arrived])
-    joined = Joined([], [], [])
+    joined = Joined([], [], [], sorted(given.keys() - arrived.keys()))
     rows = []
     for trace, new in sorted(arrived.items()):
         if trace not in held and record_id(source, trace) in stored:

@@ -263,6 +263,7 @@ def _save(connection: Connection, batch: Batch, source: str, done: dict[str, str
     _note(connection, before, [identifier for identifier in told if identifier in before], done)
     for trace in joined.known:
         done.setdefault(record_id(source, trace), "unchanged")
+    done.update(dict.fromkeys((record_id(source, trace) for trace in joined.forgotten), "forgotten"))
     _save_records(connection, [*batch.records, *joined.records], done)
     return set(joined.waiting)
 

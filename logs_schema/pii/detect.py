@@ -27,6 +27,8 @@ MIN_SCORE = 0.4
 """Presidio's score for a pattern that is specific without words around it."""
 CACHED = 50_000
 """Lines whose findings are remembered: passages and prompts come again and again."""
+HIDDEN = "\ufffc"
+"""Stands for what was found already, so that nothing else is found in it or across it."""
 PLACEHOLDER = re.compile(r"<[A-Z][A-Z_]*_[a-z]{8}>")
 
 
@@ -64,13 +66,16 @@ class Detector:
         return found
 
     def _find(self, line: str) -> tuple[Found, ...]:
-        taken: list[tuple[int, int]] = [match.span() for match in PLACEHOLDER.finditer(line)]
+        rest = PLACEHOLDER.sub(lambda match: HIDDEN * len(match.group()), line)
         chosen: list[Found] = []
-        finders = [*(self._by_form if CANDIDATE.search(line) else ()), *self._by_library]
-        for found in (each for finder in finders for each in finder(line)):
-            if all(found.end <= start or end <= found.start for start, end in taken) and not self._keeps(found, line):
-                chosen.append(found)
-                taken.append((found.start, found.end))
+        for finder in [*(self._by_form if CANDIDATE.search(line) else ()), *self._by_library]:
+            parts, at = [], 0
+            for found in sorted(finder(rest)):
+                if at <= found.start and HIDDEN not in rest[found.start : found.end]:
+                    parts += [rest[at : found.start], HIDDEN * (found.end - found.start)]
+                    at = found.end
+                    chosen += [] if self._keeps(found, line) else [found]
+            rest = "".join([*parts, rest[at:]])
         return tuple(sorted(chosen))
 
     def _keeps(self, found: Found, line: str) -> bool:

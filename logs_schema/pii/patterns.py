@@ -6,6 +6,7 @@ Every expression is bounded on both sides, so that the time is linear in the len
 import ipaddress
 import re
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 
@@ -22,7 +23,7 @@ class Found(NamedTuple):
 CANDIDATE = re.compile(r"@|\d[\d ().\-/\u00a0]{4,}\d|[A-Za-z]{2}\d{2}[A-Za-z0-9 ]{10}|[0-9A-Fa-f]:[0-9A-Fa-f:]*:")
 """What a text must hold to be worth a closer look."""
 
-_LOCAL = re.compile(r"[\w.+%'-]{1,64}\Z")
+_LOCAL_BACKWARDS = re.compile(r"[\w.+%'-]{1,64}")
 _DOMAIN = re.compile(r"(?:[^\W_](?:[\w-]{0,61}[^\W_])?\.){1,8}(xn--[a-z0-9-]{2,59}|[^\W\d_]{2,24})(?![\w-])", re.I)
 _FILE_ENDINGS = {"css", "gif", "html", "jpeg", "jpg", "js", "json", "pdf", "png", "svg", "ts", "txt", "webp", "xml"}
 """Ends of `icon@2x.png`, which is a file."""
@@ -46,7 +47,11 @@ _VERSION = re.compile(
     r"(?:\bv\.?|\b(?:versi\w*|release|build|firmware|driver|update|patch|chrome|firefox|safari)\W{0,3})$", re.I
 )
 
-_PHONE = re.compile(r"(?<!\w)(?:\+ ?|\( ?)?\d(?:[ ().\-/\u00a0]{0,3}\d){6,18}(?!\d)")
+_PHONE = re.compile(r"(?<!\w)(?:\+ ?|\( ?)?\d(?:[ ().\-/\u00a0]{0,3}\d){6,}+")
+_MOST_DIGITS = 40
+"""A longer run of numbers is a table."""
+_CHECKED = 500
+"""Numbers of one line that are looked up; in a line with more, the others count as telephones unseen."""
 _PHONE_WORD = re.compile(
     r"\b(?:phone|telephone|tel|mobile|cell|call|fax|whatsapp|sms|text me|telefon\w*|handy|mobil\w*|ruf\w*|anruf\w*|"
     r"t[ée]l[ée]phone|portable|appel\w*|tel[ée]fono|m[óo]vil|llam\w*|cellulare|chiam\w*|telefone|celular|lig[ua]\w*|"
@@ -64,9 +69,9 @@ _DATE_OR_PERIOD = re.compile(
 def emails(text: str) -> Iterator[Found]:
     """E-mail addresses."""
     for at in (match.start() for match in re.finditer("@", text)):
-        local = _LOCAL.search(text[max(0, at - 64) : at])
-        domain = _DOMAIN.match(text, at + 1)
-        name = local.group().lstrip(".'-%") if local else ""
+        local = _LOCAL_BACKWARDS.match(text[max(0, at - 64) : at][::-1])
+        domain = _DOMAIN.match(text, at + 1) if local else None
+        name = local.group()[::-1].lstrip(".'-%") if local else ""
         if name and domain and domain.group(1).lower() not in _FILE_ENDINGS:
             start = at - len(name)
             yield Found(start, domain.end(), "EMAIL_ADDRESS", text[start : domain.end()].lower())
@@ -120,26 +125,38 @@ def phones(text: str, regions: Sequence[str]) -> Iterator[Found]:
     Ten digits in a row may be an order as well as a telephone: without a plus, a leading zero or
     separators they count only shortly after a word such as "phone".
     """
-    import phonenumbers
-
+    checked = 0
     for candidate in _PHONE.finditer(text):
         before = text[max(0, candidate.start() - _PHONE_WORD_WITHIN) : candidate.start()]
         written = candidate.group()
-        told = _PHONE_WORD.search(before)
-        if before[-1:] in _NO_PHONE_BEFORE or _DATE_OR_PERIOD.match(written):
+        digits = re.sub(r"\D", "", written)
+        told = bool(_PHONE_WORD.search(before))
+        if len(digits) > _MOST_DIGITS or before[-1:] in _NO_PHONE_BEFORE or _DATE_OR_PERIOD.match(written):
             continue
         if written.isdigit() and written[0] != "0" and not told:
             continue
-        sure = told or written[0] in "+("
-        leniency = phonenumbers.Leniency.VALID if sure else phonenumbers.Leniency.STRICT_GROUPING
-        for region in regions:
-            found = list(phonenumbers.PhoneNumberMatcher(written, region, leniency=leniency, max_tries=20))
-            for match in found:
-                start = candidate.start() + match.start
-                value = phonenumbers.format_number(match.number, phonenumbers.PhoneNumberFormat.E164)
-                yield Found(start, start + len(match.raw_string), "PHONE_NUMBER", value)
-            if found:
-                break
+        checked += 1
+        if checked > _CHECKED:
+            yield Found(candidate.start(), candidate.end(), "PHONE_NUMBER", digits)
+            continue
+        for start, end, value in _valid_in_one_of(written, tuple(regions), sure=told or written[0] in "+("):
+            yield Found(candidate.start() + start, candidate.start() + end, "PHONE_NUMBER", value)
+
+
+@lru_cache(10_000)
+def _valid_in_one_of(written: str, regions: tuple[str, ...], *, sure: bool) -> tuple[tuple[int, int, str], ...]:
+    """(start, end, E.164 form) of the telephone numbers, in the first region where there are some."""
+    import phonenumbers
+
+    leniency = phonenumbers.Leniency.VALID if sure else phonenumbers.Leniency.STRICT_GROUPING
+    for region in regions:
+        found = [
+            (each.start, each.end, phonenumbers.format_number(each.number, phonenumbers.PhoneNumberFormat.E164))
+            for each in phonenumbers.PhoneNumberMatcher(written, region, leniency=leniency, max_tries=20)
+        ]
+        if found:
+            return tuple(found)
+    return ()
 
 
 def _luhn(digits: str) -> bool:

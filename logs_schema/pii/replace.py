@@ -31,6 +31,8 @@ SHORT = {
     "IBAN_CODE": "IBAN",
     "IP_ADDRESS": "IP",
 }
+MOST_SHARED = 200
+"""Pieces found in one value that are looked for in its other texts as well."""
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
@@ -62,6 +64,8 @@ class Cleaner:
         clean = self._walk(value, found)
         if not found:
             return value
+        if len(found) > MOST_SHARED:
+            return clean
         longest_first = "|".join(re.escape(written) for written in sorted(found, key=lambda each: (-len(each), each)))
         again = re.compile(rf"(?<![\w<])(?:{longest_first})(?!\w)")
         return _rewritten(clean, lambda text: again.sub(lambda match: found[match.group()], text))
