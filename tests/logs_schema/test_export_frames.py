@@ -82,7 +82,7 @@ def test_memory_does_not_grow_with_the_store(engine: Engine, tmp_path: Path, mon
 def test_what_cannot_be_written_is_told(engine: Engine, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for name in ("logs.csv", "file/logs.parquet"):
-        with pytest.raises(ConfigurationError, match="does not end with|cannot be written"):
+        with pytest.raises(ConfigurationError, match=r"does not end with|cannot be written"):
             export_parquet(engine, tmp_path / name)
 
 
