@@ -28,8 +28,8 @@ from logs_schema.forgetting import (
 )
 from logs_schema.keys import store_key, store_key_in
 from logs_schema.pii.replace import cleaner
-from logs_schema.records import Value
-from logs_schema.rows import CHUNK, CONTEXT, FEEDBACK, INTERACTION, PENDING, Trace, chunks, put
+from logs_schema.records import Trace, Value
+from logs_schema.rows import CHUNK, CONTEXT, FEEDBACK, INTERACTION, PENDING, chunks, put
 from logs_schema.tables import now
 from training.registry import adapter_list
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from logs_schema.records import Context, RagRecord
 from logs_schema.settings import HouseSettings
-from logs_schema.taxonomy import Decision, Failure
+from logs_schema.taxonomy import TICKET, Decision, Failure
+from logs_schema.visible import visible
 
 GUIDELINES = Path(__file__).with_name("guidelines.md")
 
@@ -31,9 +32,7 @@ FAILURES = {
     Failure.stale_context: "The passages are out of date",
 }
 
-_INVISIBLE = {code: chr(0x2400 + code) for code in range(32) if chr(code) not in "\n\t"}
-_INVISIBLE |= dict.fromkeys([*range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)], "\ufffd")
-_INVISIBLE |= dict.fromkeys(range(0xD800, 0xE000), "\ufffd")
+TICKET_ANSWER = "(A support ticket that a person resolved: no answer to judge. The resolution is the draft below.)"
 
 
 def guidelines(house: HouseSettings) -> str:
@@ -75,7 +74,7 @@ def form(house: HouseSettings) -> dict[str, Any]:
             _text("comment", "Comment", "For the engineers: doubts, or why it is not usable."),
         ],
         "metadata-properties": [
-            _property("flagged_as", "Flagged as", visible=True),
+            _property("flagged_as", "Flagged as", annotators=True),
             _property("reason", "Reason"),
             _property("priority", "Priority", kind="float"),
             _property("record_hash", "Record hash"),
@@ -101,30 +100,25 @@ def _choice(
     return {"name": name, "title": title, "description": description, "required": required, "settings": settings}
 
 
-def _property(name: str, title: str, *, kind: str = "terms", visible: bool = False) -> dict[str, Any]:
-    """Hidden from annotators unless `visible`: who knows the priority knows what the miner thought."""
-    return {"name": name, "title": title, "settings": {"type": kind}, "visible_for_annotators": visible}
+def _property(name: str, title: str, *, kind: str = "terms", annotators: bool = False) -> dict[str, Any]:
+    """Hidden from annotators unless `annotators`: who knows the priority knows what the miner thought."""
+    return {"name": name, "title": title, "settings": {"type": kind}, "visible_for_annotators": annotators}
 
 
 def record_fields(record: RagRecord, why: str | None) -> dict[str, str]:
     """The fields of one record; `why` is None for audit records, so that the miner's verdict stays hidden."""
     fields = {
-        "question": shown(record.query),
-        "answer": shown(record.response.strip()) or "(no answer)",
+        "question": visible(record.query),
+        "answer": visible(record.response.strip()) or (TICKET_ANSWER if TICKET in record.tags else "(no answer)"),
         "passages": _passages(record.contexts),
     }
     if record.history:
         fields["conversation"] = "\n\n".join(
-            f"{message.role.capitalize()}: {shown(message.content.strip())}" for message in record.history
+            f"{message.role.capitalize()}: {visible(message.content.strip())}" for message in record.history
         )
     if why:
-        fields["why"] = shown(why)
+        fields["why"] = visible(why)
     return fields
-
-
-def shown(text: str) -> str:
-    """The text with what is invisible or turns the reading direction made visible."""
-    return text.translate(_INVISIBLE)
 
 
 def _passages(contexts: tuple[Context, ...]) -> str:
@@ -134,7 +128,7 @@ def _passages(contexts: tuple[Context, ...]) -> str:
 
 
 def _passage(number: int, context: Context) -> str:
-    parts = [shown(context.title.strip())] if context.title else []
+    parts = [visible(context.title.strip())] if context.title else []
     parts += [f"as of {context.updated_at:%Y-%m-%d}"] if context.updated_at else []
     about = "  ·  ".join(parts) + "\n" if parts else ""
-    return f"[{number}]  {about}" + (shown(context.text.strip()) or "(its text was not logged)")
+    return f"[{number}]  {about}" + (visible(context.text.strip()) or "(its text was not logged)")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from sqlalchemy import Engine, exists, select, update
 
 from labeling import client as argilla
-from labeling.form import form, record_fields, shown
+from labeling.form import form, record_fields
 from labeling.settings import LabelingSettings
 from logs_schema.errors import ConfigurationError
 from logs_schema.records import RagRecord, Value
@@ -16,6 +16,7 @@ from logs_schema.settings import HouseSettings
 from logs_schema.store import load_records
 from logs_schema.tables import FindingRow, QueueItem, Review, now
 from logs_schema.taxonomy import QueueReason
+from logs_schema.visible import visible
 
 if TYPE_CHECKING:
     from argilla import Argilla
@@ -157,7 +158,7 @@ def _body(
     proposal = draft(record) if draft and item.reason != QueueReason.audit else None
     if proposal:
         text, origin = proposal
-        value = {"question_id": questions["ideal_answer"], "value": shown(text), "agent": origin}
+        value = {"question_id": questions["ideal_answer"], "value": visible(text), "agent": origin}
         body["suggestions"] = [{**value, "type": "human" if origin == "correction" else "model"}]
     return body
 

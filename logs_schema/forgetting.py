@@ -11,17 +11,16 @@ from typing import NamedTuple
 from sqlalchemy import Connection, Table, and_, delete, exists, func, select, update
 
 from logs_schema.keys import keyed, store_key_in
-from logs_schema.records import Feedback, RagRecord, Value, record_id
+from logs_schema.records import Feedback, RagRecord, Trace, Value, record_id
 from logs_schema.rows import (
     CONTEXT,
     FEEDBACK,
     FINDING,
     INTERACTION,
-    PASSAGE,
+    JOINED,
     PENDING,
-    PROMPT,
-    Trace,
     chunks,
+    drop_orphans,
     load,
     put,
 )
@@ -164,6 +163,7 @@ def _known(connection: Connection, marks: Iterable[Mark]) -> dict[Mark, datetime
 def forget_traces(connection: Connection, key: bytes, traces: Sequence[Trace]) -> Gone:
     """Delete everything of the traces, and leave their marks with what is still to be deleted outside the store.
 
+    Their spans leave marks too: feedback that names one of them only is left out as well.
     The rows of dataset versions that came from them are noted as forgotten.
     """
     gone, moment = NOTHING, now()
@@ -178,6 +178,7 @@ def forget_traces(connection: Connection, key: bytes, traces: Sequence[Trace]) -
         )
         note_examples(connection, [(row.dataset_id, row.example_id) for row in taught])
         only_here = _only_here(connection, ids)
+        spans = {span for source, mine in _by_source(some) for span in _spans_of(connection, source, mine)}
         deleted = delete_traces(connection, some)
         gone += deleted
         rows = []
@@ -186,6 +187,8 @@ def forget_traces(connection: Connection, key: bytes, traces: Sequence[Trace]) -
             left |= {"argilla": targets[identifier]} if identifier in targets else {}
             values = {"record_id": identifier, "left_to_do": left or None, "forgotten_at": moment}
             rows.append({**mark(key, TRACE, *trace)._asdict(), **values})
+        nothing_left = {"record_id": None, "left_to_do": None, "forgotten_at": moment}
+        rows += [{**mark(key, TRACE, *span)._asdict(), **nothing_left} for span in sorted(spans - set(some))]
         put(connection, FORGOTTEN, rows, replace=False)
     return gone
 
@@ -203,21 +206,31 @@ def delete_traces(connection: Connection, traces: Sequence[Trace]) -> Gone:
     dependants = [count(table) for table in (CONTEXT, FINDING, QUEUE, REVIEW)]
     records = connection.execute(delete(INTERACTION).where(INTERACTION.c.id.in_(ids))).rowcount
     feedback = spans = 0
-    for source in sorted({trace.source for trace in traces}):
-        mine = [trace.source_id for trace in traces if trace.source == source]
-        told = FEEDBACK.c.source == source, FEEDBACK.c.source_id.in_(mine)
+    for source, mine in _by_source(traces):
+        named = {span.source_id for span in _spans_of(connection, source, mine)}
+        for some in chunks(sorted({*mine, *named})):
+            told = FEEDBACK.c.source == source, FEEDBACK.c.source_id.in_(some)
+            feedback += connection.execute(delete(FEEDBACK).where(*told)).rowcount
         waiting = PENDING.c.source == source, PENDING.c.trace_id.in_(mine)
-        feedback += connection.execute(delete(FEEDBACK).where(*told)).rowcount
         spans += connection.execute(delete(PENDING).where(*waiting)).rowcount
-    orphans = 0
-    for some in chunks(sorted(passages)):
-        used = exists().where(CONTEXT.c.passage_hash == PASSAGE.c.hash)
-        orphans += connection.execute(delete(PASSAGE).where(PASSAGE.c.hash.in_(some), ~used)).rowcount
-    for some in chunks(sorted(prompts)):
-        used = exists().where(INTERACTION.c.prompt_hash == PROMPT.c.hash)
-        connection.execute(delete(PROMPT).where(PROMPT.c.hash.in_(some), ~used))
+        connection.execute(delete(JOINED).where(JOINED.c.source == source, JOINED.c.trace_id.in_(mine)))
+    orphans = drop_orphans(connection, passages, prompts)
     contexts, findings, queued, reviews = dependants
     return Gone(records, contexts, orphans, feedback, spans, findings, queued, reviews)
+
+
+def _by_source(traces: Sequence[Trace]) -> list[tuple[str, list[str]]]:
+    sources = sorted({trace.source for trace in traces})
+    return [(source, [trace.source_id for trace in traces if trace.source == source]) for source in sources]
+
+
+def _spans_of(connection: Connection, source: str, traces: Sequence[str]) -> set[Trace]:
+    """The spans of the traces that the store knows, as what feedback may be about."""
+    found: set[Trace] = set()
+    for table in (JOINED, PENDING):
+        mine = table.c.source == source, table.c.trace_id.in_(traces)
+        found |= {Trace(source, span) for span in connection.scalars(select(table.c.span_id).where(*mine))}
+    return found
 
 
 def forget_feedback_by(connection: Connection, names: Sequence[str]) -> int:

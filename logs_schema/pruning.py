@@ -6,8 +6,8 @@ from sqlalchemy import ColumnElement, Connection, Engine, and_, exists, func, se
 
 from logs_schema.database import writing
 from logs_schema.forgetting import DATASET_ROW, NOTHING, QUEUE, REVIEW, delete_traces
-from logs_schema.records import Value
-from logs_schema.rows import CHUNK, FEEDBACK, INTERACTION, PENDING, Trace, chunks
+from logs_schema.records import Trace, Value
+from logs_schema.rows import CHUNK, FEEDBACK, INTERACTION, PENDING, chunks
 from logs_schema.tables import SplitPlacement
 
 PLACEMENT = SplitPlacement.__table__  # type: ignore[attr-defined]

@@ -4,18 +4,28 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import islice
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Row, Table, and_, select
+from sqlalchemy import Connection, Row, Table, and_, delete, exists, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from logs_schema.records import Context, Feedback, FeedbackKind, Message, PromptTemplate, RagRecord, passage_hash
+from logs_schema.records import (
+    Context,
+    Feedback,
+    FeedbackKind,
+    Message,
+    PromptTemplate,
+    RagRecord,
+    Trace,
+    passage_hash,
+)
 from logs_schema.tables import (
     ContextLink,
     FeedbackEvent,
     FindingRow,
     ImportRun,
     Interaction,
+    JoinedSpan,
     Passage,
     PendingSpan,
     Prompt,
@@ -30,6 +40,7 @@ FINDING: Table = FindingRow.__table__  # type: ignore[attr-defined]
 PASSAGE: Table = Passage.__table__  # type: ignore[attr-defined]
 PROMPT: Table = Prompt.__table__  # type: ignore[attr-defined]
 IMPORT_RUN: Table = ImportRun.__table__  # type: ignore[attr-defined]
+JOINED: Table = JoinedSpan.__table__  # type: ignore[attr-defined]
 PENDING: Table = PendingSpan.__table__  # type: ignore[attr-defined]
 
 CHUNK = 500
@@ -41,13 +52,6 @@ SAME_COLUMNS = (
 """Fields of RagRecord that are columns of the same name and type."""
 CONTEXT_COLUMNS = ("doc_id", "title", "url", "version", "updated_at", "score")
 EARLIEST = datetime.min.replace(tzinfo=UTC)
-
-
-class Trace(NamedTuple):
-    """Names a trace, whether or not its log line has come yet."""
-
-    source: str
-    source_id: str
 
 
 def put(connection: Connection, table: Table, rows: Iterable[dict[str, Any]], *, replace: bool) -> None:
@@ -162,6 +166,18 @@ def feedback_of(connection: Connection, traces: Iterable[Trace]) -> dict[Trace, 
 def _prompts_of(connection: Connection, hashes: set[str]) -> dict[str, PromptTemplate]:
     rows = connection.execute(select(PROMPT).where(PROMPT.c.hash.in_(sorted(hashes)))) if hashes else ()
     return {row.hash: PromptTemplate(**row.template) for row in rows}
+
+
+def drop_orphans(connection: Connection, passages: Iterable[str], prompts: Iterable[str]) -> int:
+    """Delete those of the passages and prompt templates that no record uses; the number of passages deleted."""
+    shown = exists().where(CONTEXT.c.passage_hash == PASSAGE.c.hash)
+    sent = exists().where(INTERACTION.c.prompt_hash == PROMPT.c.hash)
+    count = 0
+    for some in chunks(sorted(passages)):
+        count += connection.execute(delete(PASSAGE).where(PASSAGE.c.hash.in_(some), ~shown)).rowcount
+    for some in chunks(sorted(prompts)):
+        connection.execute(delete(PROMPT).where(PROMPT.c.hash.in_(some), ~sent))
+    return count
 
 
 def content_hashes(connection: Connection, ids: Sequence[str]) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """What scorers say about an answer, and the callables that packages hand to each other."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from logs_schema.records import RagRecord, Value
@@ -56,3 +56,8 @@ AbstentionDetector = Callable[[str], bool]
 
 Track = Callable[..., Any]
 """Wraps an iterable to show progress: `track(iterable, total=…, description=…)` yields its items."""
+
+
+def untracked(items: Iterable[Any], **_: object) -> Iterable[Any]:
+    """The items, without showing any progress: the default of every `track`."""
+    return items

@@ -1,8 +1,8 @@
 """Settings that every package shares: the store, private data, and the rules of the house."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 
 class Section(BaseModel):
@@ -23,9 +23,22 @@ class ImportSettings(Section):
 
     files: tuple[str, ...] = ("logs/*.jsonl",)
     """Glob patterns, relative to the folder of `factory.toml`, that `factory nightly` imports."""
-    format: Literal["auto", "native", "openinference"] = "auto"
+    format: str = "auto"
+    """What `factory import --format` takes; auto recognises each file by its first lines."""
+    chunks: tuple[str, ...] = ()
+    """Chunk stores (files or glob patterns) that every import takes the texts of contexts from which were logged by id
+    alone."""
     source: str = Field(default="production", min_length=1, max_length=100)
     """Name of the application, when a log line does not give one."""
+
+    @field_validator("format")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        from logs_schema.importers.formats import NAMES
+
+        if name not in NAMES:
+            raise ValueError(f"is not one of {', '.join(NAMES)}")
+        return name
 
 
 class PiiSettings(Section):

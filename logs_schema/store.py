@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine, Select, and_, delete, exists, func, o
 from logs_schema.database import open_store, upgrade, writing
 from logs_schema.errors import InputError
 from logs_schema.forgetting import admitted, admitted_feedback
-from logs_schema.records import Feedback, RagRecord, Value, passage_hash, record_id
+from logs_schema.records import Feedback, RagRecord, Trace, Value, passage_hash, record_id
 from logs_schema.rows import (
     CHUNK,
     CONTEXT,
@@ -22,10 +22,10 @@ from logs_schema.rows import (
     INTERACTION,
     PASSAGE,
     PROMPT,
-    Trace,
     chunks,
     content_hashes,
     context_rows,
+    drop_orphans,
     feedback_of,
     in_order,
     interaction_row,
@@ -107,6 +107,7 @@ def save_in(connection: Connection, records: Sequence[RagRecord]) -> SaveCounts:
     put(connection, PROMPT, {r.prompt.hash: prompt_row(r.prompt) for r in changed if r.prompt}.values(), replace=False)
     passages = {passage_hash(context.text): context.text for record in changed for context in record.contexts}
     put(connection, PASSAGE, ({"hash": h, "text": text} for h, text in sorted(passages.items())), replace=False)
+    old_prompts = _prompts(connection, replaced)
     old = _unlink(connection, replaced)
     imported_at = now()
     put(
@@ -117,7 +118,7 @@ def save_in(connection: Connection, records: Sequence[RagRecord]) -> SaveCounts:
     )
     put(connection, CONTEXT, [row for record in changed for row in context_rows(record)], replace=False)
     _put_feedback(connection, merged, stored_feedback)
-    _drop_orphans(connection, old)
+    drop_orphans(connection, old, old_prompts)
     new = len(changed) - len(replaced)
     return SaveCounts(new=new, updated=len(replaced), unchanged=len(full) - len(changed))
 
@@ -172,10 +173,13 @@ def _unlink(connection: Connection, ids: Sequence[str]) -> set[str]:
     return hashes
 
 
-def _drop_orphans(connection: Connection, passages: set[str]) -> None:
-    used = exists().where(CONTEXT.c.passage_hash == PASSAGE.c.hash)
-    for some in chunks(sorted(passages)):
-        connection.execute(delete(PASSAGE).where(PASSAGE.c.hash.in_(some), ~used))
+def _prompts(connection: Connection, ids: Sequence[str]) -> set[str]:
+    """Hashes of the records' prompt templates."""
+    hashes: set[str] = set()
+    for some in chunks(ids):
+        mine = (INTERACTION.c.id.in_(some), INTERACTION.c.prompt_hash.is_not(None))
+        hashes |= set(connection.scalars(select(INTERACTION.c.prompt_hash).where(*mine)))
+    return hashes
 
 
 # --- reading --------------------------------------------------------------------------------------

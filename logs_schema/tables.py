@@ -136,6 +136,17 @@ class PendingSpan(SQLModel, table=True):
     span: dict[str, Any] = Field(sa_column=Column(JSON(), nullable=False))
 
 
+class JoinedSpan(SQLModel, table=True):
+    """Which trace a span belonged to that has joined its record: feedback may name the span only."""
+
+    __tablename__ = "joined_span"
+    __table_args__ = (Index("ix_joined_span_trace", "source", "trace_id"),)
+
+    source: str = Field(primary_key=True)
+    span_id: str = Field(primary_key=True)
+    trace_id: str
+
+
 class ImportRun(SQLModel, table=True):
     """One imported file."""
 
@@ -219,9 +230,9 @@ class QueueItem(SQLModel, table=True):
         sa_column=Column(String(), ForeignKey("interaction.id", ondelete="CASCADE"), primary_key=True)
     )
     reason: str
-    """`finding` or `audit`."""
+    """`finding`, `audit` or `ticket`."""
     failure: str | None = None
-    """Primary failure when queued; None for audit."""
+    """Primary failure when queued; None for audit records and tickets."""
     priority: float
     """Higher comes first."""
     queued_at: datetime = Field(default_factory=now, sa_column=_moment())

@@ -75,6 +75,6 @@ def test_an_unusable_store_is_said_clearly(folder: Path) -> None:
 
 
 def test_log_text_cannot_steer_the_terminal() -> None:
-    from factory.cli.common import visible
+    from logs_schema.visible import visible
 
     assert visible("a\x1b[2Jb\x07c\u202ed\ne") == "a␛[2Jb␇c\ufffdd\ne"

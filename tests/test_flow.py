@@ -41,7 +41,7 @@ min_rows = 4
 general_share = 0.05
 [training]
 epochs = 1
-lora_layers = 0.1
+method = "activated"
 max_length = 512
 cache = "{cache}"
 [evaluation]

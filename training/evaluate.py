@@ -11,7 +11,7 @@ from logs_schema.errors import InputError, NotReadyError
 from logs_schema.examples import TrainingExample
 from logs_schema.files import write_atomic
 from logs_schema.records import content_hash
-from logs_schema.scores import AbstentionDetector, GroundednessScorer, Track
+from logs_schema.scores import AbstentionDetector, GroundednessScorer, Track, untracked
 from logs_schema.taxonomy import Split
 from training.adapter import verify
 from training.base_model import resolve
@@ -19,8 +19,7 @@ from training.dataset import read_manifest, read_split
 from training.device import choose
 from training.general import conversation, reserved_replies
 from training.generate import loss_sums
-from training.metrics import Array, Bootstrap, Figure, row_counts
-from training.quiet import untracked
+from training.metrics import Array, Bootstrap, Figure, row_counts, tokens
 from training.report import (
     ALWAYS_REFUSING,
     BASE,
@@ -137,6 +136,9 @@ def evaluate(
         groups=len({row.group for row in rows}),
         audit_rows=sum(row.audit for row in rows),
         left_out=len(held_out) - len(rows),
+        own_references=sum(
+            row.answerable is True and tokens(row.production_response or "") == tokens(row.completion) for row in rows
+        ),
         confidence=settings.confidence,
         rungs=_part(rows, answers, counts, settings, manifest.seed, [True] * len(rows)),
         comparisons=_comparisons(rows, answers, counts, settings, manifest.seed),

@@ -82,6 +82,23 @@ def completion_text(tokenizer: Any, prompt: Sequence[Message], completion: str) 
     return whole[len(start) :].rstrip()
 
 
+def invocation(tokenizer: Any) -> tuple[int, ...]:
+    """Token ids with which the model's chat template opens an answer: what invokes an activated adapter.
+
+    Raises:
+        ConfigurationError: the template opens answers with nothing of their own.
+    """
+    question = [{"role": "user", "content": "?"}]
+    closed = tokenizer.apply_chat_template(question, tokenize=False)
+    opened = tokenizer.apply_chat_template(question, tokenize=False, add_generation_prompt=True)
+    if not opened.startswith(closed) or opened == closed:
+        raise ConfigurationError(
+            '[training] method = "activated": the base model\'s chat template has no opening of answers '
+            'that could invoke an adapter; use "lora".'
+        )
+    return encode(tokenizer, opened[len(closed) :])
+
+
 def encode(tokenizer: Any, text: str) -> tuple[int, ...]:
     """Token ids without special tokens added: the chat template has written them already."""
     return tuple(tokenizer(text, add_special_tokens=False)["input_ids"])

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from logs_schema.records import Message
-from logs_schema.scores import Track
+from logs_schema.scores import Track, untracked
 from training.base_model import resolve
 from training.device import choose, load_tokenizer
 from training.fitting import encode
-from training.quiet import untracked
 from training.rungs import Rung
 from training.settings import TrainingSettings
 

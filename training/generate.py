@@ -6,12 +6,12 @@ from typing import Any
 
 from logs_schema.errors import InputError
 from logs_schema.records import Message
-from logs_schema.scores import Track
+from logs_schema.scores import Track, untracked
 from training.adapter import verify
 from training.base_model import BaseModel
 from training.device import Device, load_model, load_tokenizer
 from training.fitting import encode, prompt_text
-from training.quiet import quiet, untracked
+from training.quiet import quiet
 from training.settings import TrainingSettings
 
 

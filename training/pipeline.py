@@ -5,16 +5,16 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, insert, select
 
-from logs_schema.errors import InputError, NotReadyError
+from logs_schema.errors import NotReadyError
 from logs_schema.forgetting import tainted
+from logs_schema.lookup import newest_or_named
 from logs_schema.records import PromptTemplate, Value, content_hash
-from logs_schema.scores import AbstentionDetector, GroundednessScorer, Track
+from logs_schema.scores import AbstentionDetector, GroundednessScorer, Track, untracked
 from logs_schema.store import writing
 from logs_schema.tables import DatasetVersion, Prompt, now
 from training.adapter import TrainReport, verify
 from training.evaluate import evaluate
 from training.gate import GateReport, decide
-from training.quiet import untracked
 from training.registry import EVALUATION, GATE, RegisteredAdapter, champion, find_adapter, register_adapter
 from training.report import EvaluationReport
 from training.settings import EvaluationSettings, GateSettings, TrainingSettings
@@ -198,13 +198,14 @@ def _dataset(engine: Engine, dataset_id: str | None) -> Any:
     with engine.connect() as connection:
         rows = connection.execute(select(DATASET).order_by(DATASET.c.created_at.desc(), DATASET.c.id)).all()
         forgotten = tainted(connection)
-    if not rows:
-        raise NotReadyError("There is no dataset yet: run `factory dataset build` first.")
-    found = rows[:1] if dataset_id is None else [row for row in rows if dataset_id and row.id.startswith(dataset_id)]
-    if len(found) != 1:
-        reason = "names several datasets" if found else "names no dataset"
-        raise InputError(f"{dataset_id!r} {reason}: `factory dataset list` shows them.")
-    chosen = found[0]
+    chosen = newest_or_named(
+        rows,
+        dataset_id,
+        id_of=lambda row: str(row.id),
+        what="dataset",
+        make="factory dataset build",
+        listing="factory dataset list",
+    )
     if chosen.id in forgotten:
         raise NotReadyError(
             f"Rows of dataset {chosen.id} were forgotten since it was built ({forgotten[chosen.id].text()}): "

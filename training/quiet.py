@@ -1,14 +1,8 @@
 """Keeping the libraries' own progress bars and notes off the terminal: library functions are silent."""
 
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
-
-
-def untracked(items: Iterable[Any], **_: Any) -> Iterable[Any]:
-    """The items, without showing any progress: the default of every `track`."""
-    return items
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Engine, Row, insert, select
 
 from logs_schema.errors import ConfigurationError, InputError, NotReadyError
 from logs_schema.forgetting import Taint, tainted
+from logs_schema.lookup import newest_or_named
 from logs_schema.records import Value
 from logs_schema.store import writing
 from logs_schema.tables import Adapter, Evaluation, GateDecision, now
@@ -140,16 +141,14 @@ def find_adapter(engine: Engine, adapter_id: str | None = None) -> RegisteredAda
         NotReadyError: there is none yet.
         InputError: the id names none, or several.
     """
-    known = adapter_list(engine).adapters
-    if not known:
-        raise NotReadyError("There is no adapter yet: run `factory train` first.")
-    if adapter_id is None:
-        return known[0]
-    found = [adapter for adapter in known if adapter_id and adapter.adapter_id.startswith(adapter_id)]
-    if len(found) != 1:
-        reason = "names several adapters" if found else "names no adapter"
-        raise InputError(f"{adapter_id!r} {reason}: `factory adapters list` shows them.")
-    return found[0]
+    return newest_or_named(
+        adapter_list(engine).adapters,
+        adapter_id,
+        id_of=lambda adapter: adapter.adapter_id,
+        what="adapter",
+        make="factory train",
+        listing="factory adapters list",
+    )
 
 
 def champion(engine: Engine) -> RegisteredAdapter | None:

@@ -16,6 +16,9 @@ SHOWN = (
 )
 """Figures of the table, with their column heads."""
 
+WORDS = ("answer_f1", "rouge_l")
+"""Figures that compare words with the reference."""
+
 PRODUCTION = "production"
 BASE = "base"
 CHAMPION = "champion"
@@ -65,6 +68,8 @@ class EvaluationReport(Value):
     audit_rows: int
     left_out: int
     """Held-out rows beyond `max_rows`."""
+    own_references: int = 0
+    """Answerable rows whose reference is production's own answer, accepted by a curator as it is."""
     confidence: float
     rungs: tuple[RungFigures, ...]
     comparisons: tuple[Comparison, ...]
@@ -96,7 +101,9 @@ class EvaluationReport(Value):
             lines += [
                 f"  {head:<16}{_difference(comparison.differences[name])}"
                 for name, head in SHOWN
-                if name != "groundedness" and comparison.differences[name].value is not None
+                if name != "groundedness"
+                and comparison.differences[name].value is not None
+                and not (comparison.reference == PRODUCTION and self.own_references and name in WORDS)
             ]
             parts.append("\n".join(lines))
         if self.audit:
@@ -108,6 +115,12 @@ class EvaluationReport(Value):
             parts.append(
                 f"Forgetting: negative log-likelihood per token on the base's own replies to {kept.rise.n} general "
                 f"prompts {kept.base:.3f} → {kept.challenger:.3f}, rise {_difference(kept.rise)} nats."
+            )
+        if self.own_references:
+            parts.append(
+                f"In {self.own_references} of the {self.answerable} answerable rows the reference is production's own "
+                "answer, which a curator accepted as it is. There production's answer F1 and ROUGE-L are 1 by "
+                "construction: they are not comparable with those of the others, and no difference is shown."
             )
         parts.append(
             "Balanced is the mean of the F1 of refusing and of answering. Answer F1 and ROUGE-L compare words with the "

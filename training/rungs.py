@@ -5,13 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from logs_schema.records import Message, content_hash
-from logs_schema.scores import Track
+from logs_schema.scores import Track, untracked
 from training.answer_cache import AnswerCache, prompt_key
 from training.base_model import BaseModel
 from training.device import Device
 from training.fitting import encode, prompt_text
 from training.generate import answer_batch, batches, load
-from training.quiet import untracked
 from training.settings import TrainingSettings
 
 

@@ -22,8 +22,9 @@ class TrainingSettings(Section):
     lora_r: int = Field(default=16, ge=1)
     lora_alpha: int = Field(default=32, ge=1)
     lora_dropout: float = Field(default=0.0, ge=0, lt=1)
-    lora_layers: float = Field(default=0.4, gt=0, le=1)
-    """Upper share of the layers that get adapter weights; 1 adapts all of them, and trains slower."""
+    method: Literal["lora", "activated"] = "lora"
+    """`lora` adapts every token and is served everywhere. `activated` (Activated LoRA) adapts answers only: prompts are
+    computed once, so it trains several times faster on a CPU, but not every server knows it."""
     learning_rate: float = Field(default=3e-4, gt=0)
     first_token_weight: float = Field(default=5.0, gt=0)
     """Weight of the loss on an answer's first token, where answering and refusing part; 1 weighs all alike."""

@@ -5,7 +5,6 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +14,19 @@ from logs_schema.errors import ConfigurationError, InputError, NotReadyError
 from logs_schema.examples import DatasetManifest
 from logs_schema.files import folder_atomic
 from logs_schema.records import PromptTemplate, content_hash
-from logs_schema.scores import Track
+from logs_schema.scores import Track, untracked
 from logs_schema.taxonomy import Split
 from training.adapter import TrainReport, read_report, write_adapter
 from training.base_model import BaseModel, resolve
 from training.checkpoints import newest_whole, prove
 from training.dataset import read_manifest, read_split
 from training.device import Device, choose, load_model, load_tokenizer
-from training.fitting import FittedRows, TokenRow, fit
-from training.quiet import quiet, untracked
-from training.recall import can_recall, recalled_lower_layers
+from training.fitting import FittedRows, TokenRow, fit, invocation
+from training.prompt_cache import PromptCache, positions
+from training.quiet import quiet
 from training.settings import TrainingSettings
 
-RECIPE_VERSION = 1
+RECIPE_VERSION = 2
 """Raise it when this code trains other weights from the same data and settings."""
 TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
@@ -102,16 +101,14 @@ def _train(
             f"{settings.max_length} tokens: raise it in [training]."
         )
     set_seed(settings.seed)
-    model, first_adapted = _with_adapter(load_model(base, settings, device), settings, base, device)
+    model = _with_adapter(load_model(base, settings, device), tokenizer, settings, base, device)
     run = out / f".{name}.run"
     resumed = newest_whole(run)
-    recall = device.kind == "cpu" and can_recall(model.base_model.model, first_adapted)
     started = time.monotonic()
-    with recalled_lower_layers(model.base_model.model, first_adapted) if recall else nullcontext():
-        trainer = _trainer(model, tokenizer, rows, validation, settings, device, run, track)
-        trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
-        losses = [(entry["step"], entry["loss"]) for entry in trainer.state.log_history if "loss" in entry]
-        checks = [(entry["step"], entry["eval_loss"]) for entry in trainer.state.log_history if "eval_loss" in entry]
+    trainer = _trainer(model, tokenizer, rows, validation, settings, device, run, track)
+    trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
+    losses = [(entry["step"], entry["loss"]) for entry in trainer.state.log_history if "loss" in entry]
+    checks = [(entry["step"], entry["eval_loss"]) for entry in trainer.state.log_history if "eval_loss" in entry]
     if not all(math.isfinite(loss) for _, loss in losses + checks):
         shutil.rmtree(run)
         raise ConfigurationError(
@@ -147,12 +144,10 @@ def _train(
     return report
 
 
-def _with_adapter(model: Any, settings: TrainingSettings, base: BaseModel, device: Device) -> tuple[Any, int]:
-    """The model with LoRA on its upper layers, and the index of the lowest of them."""
+def _with_adapter(model: Any, tokenizer: Any, settings: TrainingSettings, base: BaseModel, device: Device) -> Any:
+    """The model with LoRA on its linear layers."""
     from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
 
-    layers: int = model.config.num_hidden_layers
-    first = layers - max(1, round(layers * settings.lora_layers))
     if settings.quantization == "nf4" and device.kind == "cuda":
         model = prepare_model_for_kbit_training(model)
     model.config.use_cache = False
@@ -162,8 +157,7 @@ def _with_adapter(model: Any, settings: TrainingSettings, base: BaseModel, devic
         lora_alpha=settings.lora_alpha,
         lora_dropout=settings.lora_dropout,
         target_modules=TARGETS,
-        layers_to_transform=list(range(first, layers)) if first else None,
-        layers_pattern="layers" if first else None,
+        alora_invocation_tokens=list(invocation(tokenizer)) if settings.method == "activated" else None,
     )
     try:
         adapted = get_peft_model(model, config)
@@ -174,7 +168,7 @@ def _with_adapter(model: Any, settings: TrainingSettings, base: BaseModel, devic
     # The base's folder is a path of this machine: the adapter names the base as the settings do.
     adapted.peft_config["default"].base_model_name_or_path = base.name
     adapted.peft_config["default"].revision = base.revision
-    return adapted, first
+    return adapted
 
 
 def _trainer(
@@ -193,26 +187,63 @@ def _trainer(
     from transformers import PrinterCallback, TrainerCallback
     from trl import SFTConfig, SFTTrainer
 
+    activated = settings.method == "activated"
+    lead = len(invocation(tokenizer)) if activated else 0
+    prompts = PromptCache(model.get_base_model().base_model)
+
     class CompletionTrainer(SFTTrainer):  # type: ignore[misc]
-        """Projects only the answer's positions to the vocabulary: on a CPU the stock loss projects all of them."""
+        """Computes the loss on answers only, with their first tokens weighted, and prompts once if it can."""
 
         def compute_loss(
             self, model: Any, inputs: dict[str, Tensor], return_outputs: bool = False, num_items_in_batch: Any = None
         ) -> Any:
-            causal = model.get_base_model()
-            hidden = causal.base_model(
-                input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False
-            ).last_hidden_state[:, :-1]
-            labels = inputs["labels"][:, 1:]
+            logits, labels = (self.after_prompts if activated else self.whole)(model, inputs)
             wanted = labels != -100
-            logits = causal.get_output_embeddings()(hidden[wanted]).float()
             count = wanted.sum() if num_items_in_batch is None else num_items_in_batch
-            losses = cross_entropy(logits, labels[wanted], reduction="none")
+            losses = cross_entropy(logits.float(), labels[wanted], reduction="none")
             first = wanted & ~torch.nn.functional.pad(wanted, (1, 0))[:, :-1]
             if model.training:  # validation stays in plain nats per token
                 losses = torch.where(first[wanted], losses * settings.first_token_weight, losses)
             loss = losses.sum() / count
             return (loss, {"loss": loss}) if return_outputs else loss
+
+        def whole(self, model: Any, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+            """(logits of the answers' tokens, next-token labels [rows, length - 1]), prompts adapted too.
+
+            Only answers are projected to the vocabulary; the stock loss projects every token on a CPU.
+            """
+            causal = model.get_base_model()
+            hidden = causal.base_model(
+                input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False
+            ).last_hidden_state[:, :-1]
+            labels = inputs["labels"][:, 1:]
+            return causal.get_output_embeddings()(hidden[labels != -100]), labels
+
+        def after_prompts(self, model: Any, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+            """The same from where the adapter is invoked on; what comes before is the base model's."""
+            ids, labels, lengths = inputs["input_ids"], inputs["labels"], inputs["attention_mask"].sum(dim=1)
+            cuts = ((labels != -100).int().argmax(dim=1) - lead).tolist()
+            past, before = prompts.past(
+                [tuple(row[:cut].tolist()) for row, cut in zip(ids, cuts, strict=True)], tokenizer.pad_token_id
+            )
+            width = int(max(length - cut for length, cut in zip(lengths.tolist(), cuts, strict=True)))
+            tails = torch.full((len(cuts), width), tokenizer.pad_token_id, device=ids.device)
+            taught = torch.full_like(tails, -100)
+            mask = torch.zeros_like(tails)
+            for row, (cut, length) in enumerate(zip(cuts, lengths.tolist(), strict=True)):
+                tails[row, : length - cut] = ids[row, cut:length]
+                taught[row, : length - cut] = labels[row, cut:length]
+                mask[row, : length - cut] = 1
+            mask = torch.cat([before, mask], dim=1)
+            logits = model(
+                input_ids=tails,
+                attention_mask=mask,
+                position_ids=positions(mask)[:, -width:],
+                past_key_values=past,
+                use_cache=True,
+            ).logits[:, :-1]
+            taught = taught[:, 1:]
+            return logits[taught != -100], taught
 
     class Proof(TrainerCallback):  # type: ignore[misc]
         def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -232,13 +263,14 @@ def _trainer(
         per_device_train_batch_size=settings.batch_size,
         per_device_eval_batch_size=settings.batch_size,
         gradient_accumulation_steps=settings.gradient_accumulation,
-        gradient_checkpointing=device.kind == "cuda",
+        gradient_checkpointing=device.kind == "cuda" and not activated,
         num_train_epochs=settings.epochs,
         learning_rate=settings.learning_rate,
         lr_scheduler_type="cosine",
         warmup_steps=settings.warmup_steps,
         max_grad_norm=1.0,
-        train_sampling_strategy="group_by_length",
+        # By length, refusals would come in batches of their own where only answers are computed.
+        train_sampling_strategy="random" if activated else "group_by_length",
         max_length=None,
         dataset_kwargs={"skip_prepare_dataset": True},
         remove_unused_columns=False,

@@ -19,7 +19,7 @@ class FactoryGroup(TyperGroup):
         try:
             return super().invoke(ctx)
         except FactoryError as error:
-            from factory.cli.common import visible
+            from logs_schema.visible import visible
 
             typer.echo(f"factory: {visible(str(error))}", err=True)
             raise typer.Exit(error.exit_code) from error

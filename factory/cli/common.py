@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Protocol, TypeVar
 
 import typer
 
+from logs_schema.visible import visible
+
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
@@ -51,20 +53,6 @@ def store_of(ctx: typer.Context) -> "Engine":
 def emit(report: Report, as_json: bool) -> None:
     """Print a report to stdout: text for people, JSON for programs."""
     typer.echo(report.model_dump_json(indent=2) if as_json else visible(report.text()))
-
-
-def visible(text: str) -> str:
-    """The text with control characters made visible: logs must not steer the reader's terminal."""
-    shown = []
-    for character in text:
-        code = ord(character)
-        if character in "\n\t" or not (
-            code < 32 or 127 <= code < 160 or 0x202A <= code <= 0x202E or 0x2066 <= code <= 0x2069
-        ):
-            shown.append(character)
-        else:
-            shown.append(chr(0x2400 + code) if code < 32 else "\ufffd")
-    return "".join(shown)
 
 
 def track(items: Iterable[T], *, description: str = "", total: int | None = None) -> Iterator[T]:

@@ -1,41 +1,52 @@
 """`factory import`, `factory logs` and `factory db`."""
 
-from enum import StrEnum
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from factory.cli.common import AsJson, emit, settings_of, store_of, track
+from logs_schema.errors import ConfigurationError
+from logs_schema.importers.formats import NAMES
 
 logs_app = typer.Typer(no_args_is_help=True, help="What was imported: read one record, or see figures over all.")
 db_app = typer.Typer(no_args_is_help=True, help="The store's database: upgrade its schema, check that it is sound.")
 
 
-class LogFormat(StrEnum):
-    """Formats of log files."""
-
-    auto = "auto"
-    native = "native"
-    openinference = "openinference"
-
-
 def import_(
     ctx: typer.Context,
     files: Annotated[
-        list[str], typer.Argument(metavar="FILE", help="Log files, glob patterns, or - for standard input.")
-    ],
+        list[str] | None,
+        typer.Argument(metavar="FILE", help="Log files, folders, glob patterns, or - for standard input."),
+    ] = None,
     format: Annotated[
-        LogFormat | None, typer.Option("--format", "-f", help="Format of the files.  [default: from the settings]")
+        str | None,
+        typer.Option("--format", "-f", help=f"{', '.join(NAMES)}.  [default: from the settings]"),
     ] = None,
     source: Annotated[
         str | None,
         typer.Option("--source", "-s", help="Application that wrote the logs.  [default: from the settings]"),
     ] = None,
+    chunks: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--chunks",
+            metavar="FILE",
+            help="Chunk store with the texts of contexts that were logged by id: rows of doc_id and text.  "
+            "[default: from the settings]",
+        ),
+    ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first line that cannot be used.")] = False,
     rejects: Annotated[
         Path | None,
         typer.Option("--rejects", help="Folder for the lines that cannot be used.  [default: rejects]"),
+    ] = None,
+    occurred_at: Annotated[
+        datetime | None,
+        typer.Option(
+            "--occurred-at", help="When it was asked, in UTC, for formats that do not tell.  [default: 2000-01-01]"
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -43,15 +54,19 @@ def import_(
     from logs_schema.importers.run import import_files
     from logs_schema.pii.replace import cleaner
 
+    if not files and not chunks:
+        raise ConfigurationError("Missing argument FILE: name the log files to import, or a chunk store with --chunks.")
     settings = settings_of(ctx)
     store = store_of(ctx)
     report = import_files(
         store,
-        files,
-        format=(format or LogFormat(settings.imports.format)).value,
+        files or [],
+        format=format or settings.imports.format,
         source=source or settings.imports.source,
         strict=strict,
         rejects=rejects or settings.path("rejects"),
+        occurred_at=occurred_at and occurred_at.replace(tzinfo=UTC),
+        chunks=chunks or [str(settings.path(pattern)) for pattern in settings.imports.chunks],
         clean=cleaner(store, settings.pii),
         track=track,
     )

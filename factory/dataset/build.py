@@ -1,10 +1,9 @@
 """From the store to a dataset version: guards, split, composition, folder, lineage, in this order."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
 
 from filelock import FileLock, Timeout
 from sqlalchemy import Engine
@@ -22,20 +21,13 @@ from factory.dataset.versions import remember
 from logs_schema.errors import NotReadyError
 from logs_schema.examples import TrainingExample
 from logs_schema.records import RagRecord
-from logs_schema.scores import AbstentionDetector, GroundednessScorer, Track
+from logs_schema.scores import AbstentionDetector, GroundednessScorer, Track, untracked
 from logs_schema.settings import HouseSettings
 from logs_schema.store import latest_documents, load_records
 from logs_schema.taxonomy import Split
 
-T = TypeVar("T")
-
 QUARANTINED = "related to rows on two sides of the split"
 SURPLUS = "more abstentions than unanswerable_share allows"
-
-
-def plain(items: Iterable[T], **_: object) -> Iterator[T]:
-    """Progress that is not shown."""
-    return iter(items)
 
 
 def build(
@@ -47,7 +39,7 @@ def build(
     groundedness: GroundednessScorer,
     is_abstention: AbstentionDetector,
     general: General | None = None,
-    track: Track = plain,
+    track: Track = untracked,
 ) -> BuildReport:
     """Build a dataset version from the reviews in the store.
 

@@ -10,7 +10,7 @@ class DatasetSettings(Section):
 
     folder: str = "datasets"
     test_share: float = Field(default=0.2, gt=0, lt=1)
-    """Share of leak groups (beside those with audit rows) that is held out for testing."""
+    """Share of the answerable and of the unanswerable questions that is held out for testing, audit rows included."""
     validation_share: float = Field(default=0.08, ge=0, lt=1)
     unanswerable_share: float = Field(default=0.27, ge=0, lt=1)
     """Share of abstention rows among training rows; more teaches a small model to refuse everything."""

@@ -62,6 +62,10 @@ def place(
     `placed` keep their side. A new audit row takes the test side and its relatives follow; a row
     that has relatives on two sides is quarantined. A group without a placed or audit row goes
     to a side by the seeded hash of its smallest record id, so the outcome depends on content only.
+
+    Audit rows with an answer pull many relatives along, those without hardly any. So the draw fills
+    each kind up to the same share: `test_share`, or what audit rows and their relatives take of all rows
+    when that is more. Otherwise the test side would hold too few refusals to tell anything about them.
     """
     ordered = sorted(rows, key=lambda row: row.record_id)
     near = near_duplicates((row.words for row in ordered), near_duplicate)
@@ -110,8 +114,10 @@ def place(
         if len(rest) == len(waiting):
             break
         waiting = rest
+    held_out = _held_out(side_of, rows, waiting, test_share)
     for members in _groups(waiting, near):
-        side = _side(_name(members), test_share, validation_share, seed)
+        answerable = any(row.documents for row in members)
+        side = _side(_name(members), held_out[answerable], validation_share, seed)
         for row in members:
             settle(row, side)
 
@@ -127,6 +133,21 @@ def place(
 
 def _name(members: Sequence[Row]) -> str:
     return content_hash(["leak group", min(row.record_id for row in members)])
+
+
+def _held_out(
+    side_of: Mapping[str, Split], rows: Sequence[Row], waiting: Sequence[Row], test_share: float
+) -> dict[bool, float]:
+    """Chance to be held out of a group with an answer (True) and of one without, so that both kinds reach one share."""
+    settled = [row for row in rows if row.record_id in side_of]
+    tested = [row for row in settled if side_of[row.record_id] is Split.test]
+    everything = len(settled) + len(waiting)
+    share = max(test_share, len(tested) / everything) if everything else test_share
+    chances = {}
+    for kind in (True, False):
+        inside, out, left = (sum(bool(row.documents) is kind for row in some) for some in (settled, tested, waiting))
+        chances[kind] = min(1.0, max(0.0, (share * (inside + left) - out) / left)) if left else 0.0
+    return chances
 
 
 def _side(group: str, test_share: float, validation_share: float, seed: int) -> Split:

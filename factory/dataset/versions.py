@@ -13,6 +13,7 @@ from factory.dataset.split import Place
 from logs_schema.errors import InputError, NotReadyError
 from logs_schema.examples import DatasetManifest, TrainingExample
 from logs_schema.forgetting import Taint, tainted
+from logs_schema.lookup import newest_or_named
 from logs_schema.records import Value
 from logs_schema.store import writing
 from logs_schema.tables import DatasetRow, DatasetVersion, SplitPlacement, now
@@ -179,16 +180,14 @@ def version(engine: Engine, dataset_id: str | None = None) -> Version:
         NotReadyError: there is no dataset yet.
         InputError: the id names none, or several.
     """
-    known = versions(engine).versions
-    if not known:
-        raise NotReadyError("There is no dataset yet: run `factory dataset build`.")
-    if dataset_id is None:
-        return known[0]
-    found = [each for each in known if dataset_id and each.dataset_id.startswith(dataset_id)]
-    if len(found) != 1:
-        what = "several datasets" if found else "no dataset"
-        raise InputError(f"{dataset_id!r} names {what}: `factory dataset list` shows the ids.")
-    return found[0]
+    return newest_or_named(
+        versions(engine).versions,
+        dataset_id,
+        id_of=lambda each: each.dataset_id,
+        what="dataset",
+        make="factory dataset build",
+        listing="factory dataset list",
+    )
 
 
 def verify(engine: Engine, dataset_id: str | None = None) -> Verification:

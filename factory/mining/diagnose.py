@@ -10,16 +10,16 @@ from math import sqrt
 
 from factory.mining import explain
 from factory.mining.case import Case, Newest, read_case
-from factory.mining.feedback import Correction
+from factory.mining.feedback import Correction, read_feedback
 from factory.mining.finding import Finding
-from factory.mining.lexical import unsupported_citations
+from factory.mining.lexical import groundedness, unsupported_citations
 from factory.mining.settings import MiningSettings
 from factory.mining.text import content_words
 from factory.mining.words import SMALL_TALK
 from logs_schema.records import RagRecord
 from logs_schema.scores import Evidence, Scores
 from logs_schema.settings import HouseSettings
-from logs_schema.taxonomy import PRECEDENCE, ROUTES, Failure, Route
+from logs_schema.taxonomy import ESCALATED, PRECEDENCE, ROUTES, TICKET, Failure, Route
 
 SURE = 0.95
 """A person's correction that the contexts bear out."""
@@ -39,6 +39,8 @@ def diagnose(
         house: The wording of "I don't know".
         newest: Newest known version of each document, see `logs_schema.store.latest_documents`.
     """
+    if TICKET in record.tags:
+        return _ticket(record, scores, house)
     reason = _not_judged(record, scores)
     if reason:
         return _finding(record, scores, {}, (), reason)
@@ -51,6 +53,30 @@ def diagnose(
     }
     evidence = explain.evidence(case, failures, newest)
     return _finding(record, scores, failures, evidence, explain.why(case, failures, newest))
+
+
+def _ticket(record: RagRecord, scores: Scores, house: HouseSettings) -> Finding:
+    """A ticket is never judged: its documents are what a person used, not what the assistant saw.
+
+    With a resolution and documents it is a candidate, ranked by how far these bear the resolution out; one that
+    the assistant could not help with comes first among equals.
+    """
+    correction = read_feedback(record, house.abstention).correction
+    texts = [context.text for context in record.contexts if context.text.strip()]
+    if correction is None:
+        return _finding(
+            record, scores, {}, (), "A ticket that no person has resolved: there is no answer to learn from."
+        )
+    if not texts:
+        why = "A person resolved this ticket, but it names no documents that could bear the resolution out."
+        return _finding(record, scores, {}, (), why)
+    support = groundedness([(correction.text, texts)])[0]
+    escalated = ESCALATED in record.tags
+    kind = "escalated ticket" if escalated else "ticket"
+    why = f"A person resolved this {kind}; its documents support the resolution by {support:.2f} of 1."
+    return _finding(record, scores, {}, (), why).model_copy(
+        update={"route": Route.ticket, "confidence": round(0.9 * support + 0.1 * escalated, 4)}
+    )
 
 
 def _behaviour(case: Case) -> dict[Failure, float]:

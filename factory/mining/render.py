@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 from rich.text import Text
 
-from factory.cli.common import visible
 from factory.mining.finding import Finding
 from logs_schema.records import RagRecord
 from logs_schema.scores import Scores, Span
 from logs_schema.taxonomy import Failure
+from logs_schema.visible import visible
 
 _MARKS = {"unsupported": ("«", "»", "red"), "citation": ("«", "»", "red"), "holds_answer": ("▸", "◂", "green")}
 """Kind of evidence → how its place is marked: before, after, colour."""

@@ -1,26 +1,30 @@
 """Importing log files: read, recognise, parse, join, save; a batch is one transaction."""
 
 import time
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain, islice
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pydantic import Field, ValidationError
 from sqlalchemy import Connection, Engine
 
 from logs_schema.errors import ConfigurationError, InputError
-from logs_schema.importers import native, openinference
-from logs_schema.importers.fields import reason_of
-from logs_schema.importers.joining import count_waiting, join, so_far
-from logs_schema.importers.read import STDIN, Line, expand, read_lines
+from logs_schema.importers.fields import FIRST_YEAR, LAST_YEAR, reason_of
+from logs_schema.importers.formats import AUTO, check_name, recognise
+from logs_schema.importers.joining import claim_feedback, count_waiting, join, so_far, traces_of, waiting_feedback
+from logs_schema.importers.parsed import Format, dated
+from logs_schema.importers.read import Line, batches, expand, read_lines
 from logs_schema.importers.rejects import Rejects
 from logs_schema.importers.spans import Span
+from logs_schema.importers.texts import TextsReport, import_texts, keep_texts
 from logs_schema.pii.replace import Cleaner
-from logs_schema.records import Feedback, RagRecord, Value, record_id
-from logs_schema.rows import IMPORT_RUN, Trace, chunks, content_hashes
-from logs_schema.scores import Track
+from logs_schema.records import Feedback, RagRecord, Trace, Value, record_id
+from logs_schema.rows import IMPORT_RUN, content_hashes
+from logs_schema.rows import chunks as in_parts
+from logs_schema.scores import Track, untracked
 from logs_schema.store import Coverage, coverage_in, save_feedback_in, save_in, writing
 from logs_schema.tables import now
 
@@ -54,6 +58,8 @@ class ImportReport(Value):
     """What an import did."""
 
     files: tuple[FileReport, ...]
+    texts: tuple[TextsReport, ...] = ()
+    """What chunk stores gave to contexts without text."""
     pending: int
     """Traces in the store that wait for spans before they become a record."""
     coverage: Coverage
@@ -74,6 +80,7 @@ class ImportReport(Value):
                 lines.append(f"  {file.forgotten:,} records were forgotten earlier and are left out")
             if file.rejects:
                 lines.append(f"  rejected lines and reasons: {file.rejects}")
+        lines += [given.text() for given in self.texts]
         held = self.coverage
         lines.append(
             f"Of {held.records:,} records: {_share(held.with_feedback, held.records)} with feedback, "
@@ -98,19 +105,16 @@ class Batch(NamedTuple):
     feedback: dict[Trace, list[Feedback]]
 
 
-def untracked(items: Iterable[Any], **_: object) -> Iterator[Any]:
-    """The items, without progress."""
-    yield from items
-
-
 def import_files(
     engine: Engine,
     files: Sequence[str],
     *,
-    format: str = "auto",
+    format: str = AUTO,
     source: str = "production",
     strict: bool = False,
     rejects: Path | None = None,
+    occurred_at: datetime | None = None,
+    chunks: Sequence[str] = (),
     clean: Cleaner | None = None,
     track: Track = untracked,
 ) -> ImportReport:
@@ -119,57 +123,46 @@ def import_files(
     Args:
         engine: the store.
         files: what to import.
-        format: `auto`, `native` or `openinference`.
+        format: one of `formats.NAMES`.
         source: name of the application, where a line does not give one.
         strict: stop at the first line that cannot be used.
         rejects: folder for the lines that cannot be used; None only counts them.
+        occurred_at: moment of records whose format tells none (evaluation sets); else `fields.UNDATED`.
+        chunks: chunk stores, which give a text to stored contexts that have none (see `texts.import_texts`).
         clean: takes personal data out of everything before it is stored (see `pii.replace.cleaner`).
         track: progress, over the lines of each file.
 
     Raises:
         InputError: a file is missing, empty or of no known format; with `strict`, a line is bad.
-        ConfigurationError: the source name or the rejects folder cannot be used.
+        ConfigurationError: the source name, the format or the rejects folder cannot be used.
     """
+    check_name(format)
     if not 0 < len(source) <= 100 or "\0" in source:
         raise ConfigurationError("The source is the name of an application, of 1 to 100 characters.")
+    if occurred_at and not FIRST_YEAR <= occurred_at.year <= LAST_YEAR:
+        raise ConfigurationError(f"--occurred-at is a day of the years {FIRST_YEAR} to {LAST_YEAR}.")
     began = time.monotonic()
-    reports, coverage = [], Coverage()
+    stores = expand(chunks)
+    reports, coverage, touched = [], Coverage(), set[str]()
     for file in expand(files):
-        report, held = _import_file(engine, file, format, source, strict, rejects, clean, track)
+        report, ids = _import_file(engine, file, format, source, strict, rejects, occurred_at, clean, track)
         reports.append(report)
-        coverage += held
+        if stores:
+            touched.update(ids)
+        else:
+            with engine.connect() as connection:
+                coverage += coverage_in(connection, ids)
+    texts = import_texts(engine, stores, strict=strict, rejects=rejects, clean=clean, track=track)
     with engine.connect() as connection:
         pending = count_waiting(connection)
+        coverage += coverage_in(connection, sorted(touched))
     return ImportReport(
         files=tuple(reports),
+        texts=texts,
         pending=pending,
         coverage=coverage,
         replaced=dict(sorted(clean.counts.items())) if clean else {},
         seconds=round(time.monotonic() - began, 3),
-    )
-
-
-def recognise(lines: Sequence[Line], file: str) -> str:
-    """Format of a file, by its first lines.
-
-    Raises:
-        InputError: the format is not known; says what was seen.
-    """
-    name = "standard input" if file == STDIN else file
-    values = [line.value for line in lines if line.value is not None]
-    for value in values:
-        if openinference.looks_openinference(value):
-            return "openinference"
-        if native.looks_native(value):
-            return "native"
-    if not lines:
-        raise InputError(f"{name} holds no log lines.")
-    if not values:
-        raise InputError(f"{name} is not a log of JSON objects; line {lines[0].number}: {lines[0].reason}.")
-    keys = ", ".join(repr(key[:40]) for key in list(values[0])[:8])
-    raise InputError(
-        f"The format of {name} is not known: its first object holds {keys or 'nothing'}. Known are native (query, "
-        "response, contexts, …; see docs/log-format.md) and openinference (spans with context.trace_id and attributes)."
     )
 
 
@@ -180,78 +173,78 @@ def _import_file(
     source: str,
     strict: bool,
     folder: Path | None,
+    occurred_at: datetime | None,
     clean: Cleaner | None,
     track: Track,
-) -> tuple[FileReport, Coverage]:
+) -> tuple[FileReport, list[str]]:
+    """The report, and the ids of the records that the file touched."""
     lines = read_lines(file)
-    sample = list(islice(lines, SAMPLE))
-    seen = recognise(sample, file) if format == "auto" else format
+    sample = next(batches(lines, SAMPLE), [])
+    seen = recognise(sample, file, format)
+    if occurred_at:
+        seen = dated(seen, occurred_at)
     with writing(engine) as connection:
         begun = connection.execute(
-            IMPORT_RUN.insert().values(file=file, format=seen, **_counts({}, 0), started_at=now())
+            IMPORT_RUN.insert().values(file=file, format=seen.name, **_counts({}, 0), started_at=now())
         )
         run = begun.inserted_primary_key
     read = 0
     done: dict[str, str] = {}
     waiting: set[str] = set()
-    with Rejects(folder, file) as rejects:
-        for chunk in chunks(track(chain(sample, lines), description=file), BATCH):
+    rated = False
+    with Rejects(folder, file, clean) as rejects:
+        for chunk in batches(track(chain(sample, lines), description=file), BATCH):
             read += len(chunk)
             batch = _parse(chunk, seen, source, strict, rejects, clean)
+            rated = rated or bool(batch.feedback)
             with writing(engine) as connection:
                 waiting |= _save(connection, batch, source, done)
-        for some in chunks(sorted(waiting), BATCH):
+        for some in in_parts(sorted(waiting), BATCH):
             with writing(engine) as connection:
                 _save_records(connection, so_far(connection, source, some), done)
+        if rated:
+            with writing(engine) as connection:
+                _claim(connection, source, waiting_feedback(connection, source), done)
     with writing(engine) as connection:
         counts = _counts(done, rejects.count)
         finished = IMPORT_RUN.update().where(IMPORT_RUN.c.id == (run[0] if run else None))
         connection.execute(finished.values(finished_at=now(), **counts))
-        held = coverage_in(connection, sorted(done))
     path = str(rejects.path) if rejects.count and rejects.path else None
     forgotten = Counter(done.values())["forgotten"]
-    return FileReport(file=file, format=seen, read=read, rejects=path, forgotten=forgotten, **counts), held
+    report = FileReport(file=file, format=seen.name, read=read, rejects=path, forgotten=forgotten, **counts)
+    return report, sorted(done)
 
 
 def _parse(
-    lines: Sequence[Line], format: str, source: str, strict: bool, rejects: Rejects, clean: Cleaner | None
+    lines: Sequence[Line], format: Format, source: str, strict: bool, rejects: Rejects, clean: Cleaner | None
 ) -> Batch:
-    batch = Batch([], [], {})
+    batch = Batch([], [], defaultdict(list))
     for line in lines:
-        reason = line.reason
+        reasons: list[str] = [line.reason] if line.reason else []
         if line.value is not None:
             try:
-                _parse_line(line.value, format, source, batch)
+                parsed = format.parse(line.value, source)
             except ValidationError as error:
-                reason = reason_of(error)
+                reasons = [reason_of(error)]
             except ValueError as error:
-                reason = str(error)
-        if reason and strict:
-            raise InputError(f"{rejects.file}, line {line.number}: {reason}. Without --strict it would be set aside.")
-        if reason:
-            line = line._replace(text=clean.text(line.text)) if clean else line
-            rejects.add(line, clean.text(reason) if clean else reason)
+                reasons = [str(error)]
+            else:
+                batch.records.extend(parsed.records)
+                batch.spans.extend(parsed.spans)
+                for trace, event in parsed.feedback:
+                    batch.feedback[trace].append(event)
+                reasons = list(parsed.problems)
+        if reasons and strict:
+            place = f"{rejects.file}, line {line.number}"
+            raise InputError(f"{place}: {reasons[0]}. Without --strict it would be set aside.")
+        for reason in reasons:
+            rejects.add(line, reason)
     return _cleaned(batch, clean) if clean else batch
 
 
 def _cleaned(batch: Batch, clean: Cleaner) -> Batch:
     feedback = {trace: clean(events) for trace, events in batch.feedback.items()}
     return Batch(clean(batch.records), clean(batch.spans), feedback)
-
-
-def _parse_line(value: dict[str, Any], format: str, source: str, batch: Batch) -> None:
-    if format == "native":
-        parsed = native.parse(value, source)
-        if isinstance(parsed, RagRecord):
-            batch.records.append(parsed)
-        else:
-            batch.feedback.setdefault(parsed[0], []).extend(parsed[1])
-        return
-    span, trace_id, feedback = openinference.parse(value)
-    if span:
-        batch.spans.append(span)
-    if feedback:
-        batch.feedback.setdefault(Trace(source, trace_id), []).extend(feedback)
 
 
 def _save(connection: Connection, batch: Batch, source: str, done: dict[str, str]) -> set[str]:
@@ -261,6 +254,8 @@ def _save(connection: Connection, batch: Batch, source: str, done: dict[str, str
     before = content_hashes(connection, told)
     save_feedback_in(connection, batch.feedback)
     _note(connection, before, [identifier for identifier in told if identifier in before], done)
+    named = traces_of(connection, source, {trace.source_id for trace in batch.feedback if trace.source == source})
+    _claim(connection, source, {**named, **{span.span_id: span.trace_id for span in batch.spans}}, done)
     for trace in joined.known:
         done.setdefault(record_id(source, trace), "unchanged")
     done.update(dict.fromkeys((record_id(source, trace) for trace in joined.forgotten), "forgotten"))
@@ -268,10 +263,18 @@ def _save(connection: Connection, batch: Batch, source: str, done: dict[str, str
     return set(joined.waiting)
 
 
+def _claim(connection: Connection, source: str, spans: Mapping[str, str], done: dict[str, str]) -> None:
+    """Feedback that names a span goes to the span's trace."""
+    traces = [record_id(source, trace) for trace in set(spans.values())]
+    before = content_hashes(connection, traces)
+    claimed = [record_id(*trace) for trace in claim_feedback(connection, source, spans)]
+    _note(connection, before, [identifier for identifier in claimed if identifier in before], done)
+
+
 def _save_records(connection: Connection, records: Sequence[RagRecord], done: dict[str, str]) -> None:
     ids = [record.record_id for record in records]
     before = content_hashes(connection, ids)
-    save_in(connection, records)
+    save_in(connection, keep_texts(connection, records))
     _note(connection, before, ids, done)
 
 

@@ -133,6 +133,17 @@ def test_shares_are_met_on_many_groups() -> None:
     assert abs(sides.count(Split.validation) / 4000 - 0.2) < 0.03
 
 
+def test_answerable_and_unanswerable_questions_are_held_out_alike() -> None:
+    answers = [Row(f"a{n:04}", frozenset({f"w{n}"}), frozenset({f"doc:{n // 10}"}), n % 40 == 0) for n in range(600)]
+    refusals = [Row(f"b{n:04}", frozenset({f"v{n}"}), frozenset(), n % 40 == 0) for n in range(600)]
+    result = place([*answers, *refusals], {}, near_duplicate=NEAR, test_share=0.02, validation_share=0, seed=1)
+    tested = [name for name, chosen in result.places.items() if chosen.split is Split.test]
+    shares = [sum(name.startswith(kind) for name in tested) / 600 for kind in "ab"]
+    # Fifteen audit rows bring 150 answerable ones along; refusals would bring only themselves.
+    assert shares[0] == 0.25
+    assert abs(shares[1] - 0.1375) < 0.03
+
+
 def test_questions_without_words_are_taken_as_a_whole() -> None:
     assert words_of("???") == words_of(" ??? ")
     assert words_of("???") != words_of("!!")

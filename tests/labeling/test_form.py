@@ -7,10 +7,11 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labeling.form import form, guidelines, record_fields, shown
+from labeling.form import form, guidelines, record_fields
 from logs_schema.records import Context, Message, RagRecord
 from logs_schema.settings import HouseSettings
 from logs_schema.taxonomy import Decision, Failure
+from logs_schema.visible import visible
 
 Make = Callable[..., RagRecord]
 
@@ -42,7 +43,7 @@ def test_the_conversation_names_who_spoke(make_record: Make) -> None:
 
 @given(st.text())
 def test_shown_text_has_nothing_invisible_and_is_otherwise_the_same(text: str) -> None:
-    result = shown(text)
+    result = visible(text)
     assert len(result) == len(text)
     for before, after in zip(text, result, strict=True):
         assert unicodedata.category(after) not in ("Cc", "Cs") or after in "\n\t"

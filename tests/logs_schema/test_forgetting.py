@@ -23,8 +23,8 @@ from logs_schema.forgetting import (
 from logs_schema.importers.run import import_files
 from logs_schema.keys import store_key, store_key_in
 from logs_schema.pruning import prune
-from logs_schema.records import Context, PromptTemplate, record_id
-from logs_schema.rows import FEEDBACK, PENDING, Trace, put
+from logs_schema.records import Context, PromptTemplate, Trace, record_id
+from logs_schema.rows import FEEDBACK, JOINED, PENDING, put
 from logs_schema.store import save_feedback, save_records
 from logs_schema.tables import DatasetVersion, SplitPlacement, now
 from tests.logs_schema.log_examples import NOON, record, snapshot, spans_of, vote, write_lines
@@ -80,6 +80,20 @@ def test_spans_of_a_forgotten_trace_do_not_wait(engine: Engine, tmp_path: Path) 
     with engine.connect() as connection:
         assert connection.execute(select(PENDING)).all() == []
     assert snapshot(engine)["records"] == []
+
+
+def test_feedback_on_a_span_of_a_forgotten_trace_stays_out(engine: Engine, tmp_path: Path) -> None:
+    whole, waiting = spans_of(1), spans_of(2)[1:2]
+    import_files(engine, [write_lines(tmp_path / "a.jsonl", [*whole, *waiting])], source="desk")
+    named = [each["context"]["span_id"] for each in (whole[2], waiting[0])]
+    with engine.connect() as connection:
+        assert connection.execute(select(JOINED)).all() and connection.execute(select(PENDING)).all()
+    forget(engine, *(Trace("desk", f"{n:032x}") for n in (1, 2)))
+    rated = [{"span_id": each, "name": "note", "result": {"score": 0.0, "explanation": "private"}} for each in named]
+    import_files(engine, [write_lines(tmp_path / "b.jsonl", rated)], source="desk")
+    with engine.connect() as connection:
+        assert [connection.execute(select(table)).all() for table in (JOINED, PENDING, FEEDBACK)] == [[], [], []]
+        assert not any(each in str(connection.execute(select(FORGOTTEN)).all()) for each in named)
 
 
 def test_a_forgotten_user_may_come_back_later_but_the_past_may_not(engine: Engine) -> None:

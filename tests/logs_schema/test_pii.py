@@ -178,6 +178,23 @@ def test_nothing_personal_is_stored(engine: Engine, store_url: str, tmp_path: Pa
     assert store_key(engine) == store_key(engine)
 
 
+def test_nothing_personal_comes_from_a_chunk_store(engine: Engine, tmp_path: Path) -> None:
+    line = {"trace_id": "t", "query": "Q?", "response": "R.", "timestamp": "2026-03-02", "contexts": [{"doc_id": "d"}]}
+    rows = [
+        {"doc_id": "d", "text": "Ask jane@example.com.", "title": "Of jane@example.com"},
+        {"text": "jane@example.com"},
+    ]
+    logs, chunks = (write_lines(tmp_path / f"{n}.jsonl", some) for n, some in enumerate(([line], rows)))
+    clean = cleaner(engine, PiiSettings())
+    report = import_files(engine, [logs], chunks=[chunks], rejects=tmp_path / "rejects", clean=clean)
+    (stored,) = snapshot(engine)["records"]
+    placeholder = stored.contexts[0].text.removeprefix("Ask ").removesuffix(".")
+    assert placeholder.startswith("<EMAIL_") and stored.contexts[0].title == f"Of {placeholder}"
+    assert report.texts[0].rejected == 1 and report.replaced == {"EMAIL": 3}
+    (rejected,) = (tmp_path / "rejects").iterdir()
+    assert placeholder in rejected.read_text() and "jane" not in rejected.read_text()
+
+
 def test_spans_that_are_cleaned_alone_still_join(engine: Engine, fresh: Callable[[], Engine], tmp_path: Path) -> None:
     """The prompt template is read off cleaned messages, however the spans come."""
     spans = json.loads(json.dumps(spans_of(1)).replace("says 0", "says: ask help@x.example or (415) 555-2671"))

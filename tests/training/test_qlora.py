@@ -74,7 +74,6 @@ def settings(tiny_base: Path, tmp_path: Path) -> TrainingSettings:
         batch_size=4,
         save_steps=1,
         warmup_steps=0,
-        lora_layers=0.5,
         learning_rate=1e-3,
         cache=str(tmp_path / "models"),
         adapters=str(tmp_path / "adapters"),
@@ -103,7 +102,6 @@ def test_trains_reuses_and_keeps_only_safetensors(
     folder = Path(report.path)
     weights = tensors(folder / "adapter_model.safetensors")
     assert moved(folder) and {values.dtype.name for values in weights.values()} == {"float32"}
-    assert all(".layers.2." in name or ".layers.3." in name for name in weights)
     assert report.steps == 4 and sum(report.rows.values()) == 8 and report.validation_rows == 3
     assert len(report.validation_losses) == 2
     assert {path.name for path in folder.iterdir()} == {
@@ -137,32 +135,51 @@ def test_validation_loss_is_plain_nats_whatever_the_first_token_weighs(
     assert heavy.validation_losses[0][1] == pytest.approx(plain.validation_losses[0][1], rel=1e-3)
 
 
-def test_remembered_lower_layers_change_nothing(tiny_base: Path, settings: TrainingSettings):
+def test_an_activated_adapter_sees_prompts_as_the_base_does(
+    write_dataset: Write, make_rows: Rows, settings: TrainingSettings, tmp_path: Path
+):
+    """What training computes from remembered prompts is what PEFT computes from the whole conversation."""
     import torch
 
     from training.base_model import resolve
-    from training.device import choose, load_model
-    from training.quiet import quiet
-    from training.recall import recalled_lower_layers
-    from training.sft import _with_adapter
+    from training.device import choose
+    from training.fitting import fit, invocation
+    from training.generate import load
+    from training.prompt_cache import PromptCache, positions
+    from training.sft import train
 
-    device, base = choose(settings), resolve(settings)
-    with quiet():
-        adapted, first = _with_adapter(load_model(base, settings, device), settings, base, device)
-    model = adapted.get_base_model()
-    ids = torch.arange(2, 42).reshape(2, 20)
-    mask = torch.ones_like(ids)
-    mask[1, 12:] = 0
+    activated = settings.model_copy(update={"method": "activated", "epochs": 4.0})
+    rows = make_rows("train", 3, 2, 1)
+    report = train(write_dataset(train=rows), activated, tmp_path / "adapters")
+    assert moved(Path(report.path))
+    base = resolve(settings)
+    adapted, tokenizer = load(base, settings, choose(settings), Path(report.path))
+    plain, _ = load(base, settings, choose(settings))
+    lead = invocation(tokenizer)
+    cache = PromptCache(adapted.get_base_model().base_model)
+    pad = tokenizer.pad_token_id
     with torch.no_grad():
-        plain = model.base_model(input_ids=ids, attention_mask=mask).last_hidden_state
-        with recalled_lower_layers(model, first):
-            for _ in range(2):
-                found = model.base_model(input_ids=ids, attention_mask=mask).last_hidden_state
-                assert torch.equal(found[0], plain[0]) and torch.equal(found[1, :12], plain[1, :12])
-            alone = model.base_model(input_ids=ids[1:, :12], attention_mask=mask[1:, :12]).last_hidden_state
-            assert torch.allclose(alone[0], plain[1, :12], atol=1e-5)
-        after = model.base_model(input_ids=ids, attention_mask=mask).last_hidden_state
-    assert torch.equal(after, plain)
+        for chosen in (fit(tokenizer, rows, 1024).rows[:3],) * 2:  # computed, then remembered
+            prompts = [row.prompt_ids[: -len(lead)] for row in chosen]
+            past, before = cache.past(prompts, pad)
+            tails = [(*lead, *row.completion_ids) for row in chosen]
+            width = max(map(len, tails))
+            mask = torch.cat([before, torch.tensor([[1] * len(t) + [0] * (width - len(t)) for t in tails])], dim=1)
+            found = adapted(
+                input_ids=torch.tensor([[*t, *[pad] * (width - len(t))] for t in tails]),
+                attention_mask=mask,
+                position_ids=positions(mask)[:, -width:],
+                past_key_values=past,
+                use_cache=True,
+            ).logits
+            for row, prompt, tail, logits in zip(chosen, prompts, tails, found, strict=True):
+                ids = torch.tensor([[*row.prompt_ids, *row.completion_ids]])
+                whole = adapted(input_ids=ids).logits[0]
+                untouched = plain(input_ids=ids).logits[0]
+                assert torch.allclose(whole[: len(prompt)], untouched[: len(prompt)], atol=1e-4)
+                assert not torch.allclose(whole[len(prompt) :], untouched[len(prompt) :], atol=1e-4)
+                assert torch.allclose(whole[len(prompt) :], logits[: len(tail)], atol=1e-4)
+    assert set(cache.held) == set(prompts)
 
 
 def test_the_cpu_trains_on_the_values_of_nf4(settings: TrainingSettings):
@@ -302,7 +319,7 @@ def test_the_embedded_model(write_dataset: Write, make_rows: Rows, tmp_path: Pat
 
     cache = Path(os.environ.get("GROUNDMILL_TEST_MODELS", str(tmp_path / "models")))
     settings = TrainingSettings(
-        base_model=EMBEDDED_MODEL, device="cpu", threads=1, epochs=1, batch_size=4, lora_layers=0.1, cache=str(cache)
+        base_model=EMBEDDED_MODEL, device="cpu", threads=1, epochs=1, batch_size=4, method="activated", cache=str(cache)
     )
     replies = general_replies(settings, cache, 1)
     assert replies[0][0] == "What is the capital of France?" and "Paris" in replies[0][1]
