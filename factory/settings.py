@@ -9,7 +9,7 @@ from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from factory.dataset.settings import DatasetSettings
-from factory.mining.settings import MiningSettings
+from factory.mining.settings import MiningSettings, SignalSettings
 from labeling.settings import LabelingSettings
 from logs_schema.errors import ConfigurationError
 from logs_schema.settings import HouseSettings, ImportSettings, Section, StoreSettings
@@ -41,6 +41,7 @@ class Settings(BaseSettings):
     store: StoreSettings = StoreSettings()
     imports: ImportSettings = ImportSettings()
     house: HouseSettings = HouseSettings()
+    signals: SignalSettings = SignalSettings()
     mining: MiningSettings = MiningSettings()
     labeling: LabelingSettings = LabelingSettings()
     dataset: DatasetSettings = DatasetSettings()

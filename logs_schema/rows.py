@@ -12,6 +12,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from logs_schema.records import Context, Feedback, FeedbackKind, Message, PromptTemplate, RagRecord, passage_hash
 from logs_schema.tables import (
     ContextLink,
+    DocumentVersion,
     FeedbackEvent,
     FindingRow,
     ImportRun,
@@ -19,6 +20,7 @@ from logs_schema.tables import (
     Passage,
     PendingSpan,
     Prompt,
+    Watermark,
 )
 
 T = TypeVar("T")
@@ -31,6 +33,8 @@ PASSAGE: Table = Passage.__table__  # type: ignore[attr-defined]
 PROMPT: Table = Prompt.__table__  # type: ignore[attr-defined]
 IMPORT_RUN: Table = ImportRun.__table__  # type: ignore[attr-defined]
 PENDING: Table = PendingSpan.__table__  # type: ignore[attr-defined]
+DOCUMENT: Table = DocumentVersion.__table__  # type: ignore[attr-defined]
+WATERMARK: Table = Watermark.__table__  # type: ignore[attr-defined]
 
 CHUNK = 500
 """Values in one IN list: far below the limit of every database."""

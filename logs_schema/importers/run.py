@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 from sqlalchemy import Connection, Engine
 
+from logs_schema.coverage import Coverage, coverage_in, percent
 from logs_schema.errors import ConfigurationError, InputError
 from logs_schema.importers import native, openinference
 from logs_schema.importers.fields import reason_of
@@ -20,7 +21,7 @@ from logs_schema.importers.spans import Span
 from logs_schema.records import Feedback, RagRecord, Value, record_id
 from logs_schema.rows import IMPORT_RUN, Trace, chunks, content_hashes
 from logs_schema.scores import Track
-from logs_schema.store import Coverage, coverage_in, save_feedback_in, save_in, writing
+from logs_schema.store import save_feedback_in, save_in, writing
 from logs_schema.tables import now
 
 BATCH = 500
@@ -69,10 +70,11 @@ class ImportReport(Value):
                 lines.append(f"  rejected lines and reasons: {file.rejects}")
         held = self.coverage
         lines.append(
-            f"Of {held.records:,} records: {_share(held.with_feedback, held.records)} with feedback, "
-            f"{_share(held.with_prompt, held.records)} with a known prompt; "
-            f"of {held.contexts:,} contexts: {_share(held.contexts_with_text, held.contexts)} with text."
+            f"Of {held.records:,} records: {percent(held.with_feedback, held.records)} with feedback, "
+            f"{percent(held.with_prompt, held.records)} with a known prompt; "
+            f"of {held.contexts:,} contexts: {percent(held.contexts_with_text, held.contexts)} with text."
         )
+        lines += [f"  {lack}" for lack in held.lacks()]
         if self.pending:
             lines.append(f"{self.pending:,} traces wait for the rest of their spans.")
         read = sum(file.read for file in self.files)
@@ -255,7 +257,3 @@ def _note(connection: Connection, before: dict[str, str], ids: Sequence[str], do
 def _counts(done: dict[str, str], rejected: int) -> dict[str, int]:
     tally = Counter(done.values())
     return {**{name: tally[name] for name in ("new", "updated", "unchanged")}, "rejected": rejected}
-
-
-def _share(part: int, whole: int) -> str:
-    return f"{part / whole:.0%}" if whole else "none"
