@@ -7,7 +7,7 @@ import hashlib
 import json
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -114,6 +114,13 @@ class PromptTemplate(Value):
         head = (Message(role="system", content=self.system),) if self.system else ()
         user = Message(role="user", content=_fill(self.user, {"contexts": passages, "query": query}))
         return (*head, *history, user)
+
+
+class Trace(NamedTuple):
+    """Names a trace, whether or not its log line has come yet."""
+
+    source: str
+    source_id: str
 
 
 class RagRecord(Value):

@@ -4,12 +4,21 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import islice
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Row, Table, and_, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from logs_schema.records import Context, Feedback, FeedbackKind, Message, PromptTemplate, RagRecord, passage_hash
+from logs_schema.records import (
+    Context,
+    Feedback,
+    FeedbackKind,
+    Message,
+    PromptTemplate,
+    RagRecord,
+    Trace,
+    passage_hash,
+)
 from logs_schema.tables import (
     ContextLink,
     DocumentVersion,
@@ -45,13 +54,6 @@ SAME_COLUMNS = (
 """Fields of RagRecord that are columns of the same name and type."""
 CONTEXT_COLUMNS = ("doc_id", "title", "url", "version", "updated_at", "score")
 EARLIEST = datetime.min.replace(tzinfo=UTC)
-
-
-class Trace(NamedTuple):
-    """Names a trace, whether or not its log line has come yet."""
-
-    source: str
-    source_id: str
 
 
 def put(connection: Connection, table: Table, rows: Iterable[dict[str, Any]], *, replace: bool) -> None:

@@ -1,8 +1,6 @@
 """Settings that every package shares: the store, and the rules of the house."""
 
-from typing import Literal
-
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 
 class Section(BaseModel):
@@ -23,9 +21,19 @@ class ImportSettings(Section):
 
     files: tuple[str, ...] = ("logs/*.jsonl",)
     """Glob patterns, relative to the folder of `factory.toml`, that `factory nightly` imports."""
-    format: Literal["auto", "native", "openinference"] = "auto"
+    format: str = "auto"
+    """What `factory import --format` takes; auto recognises each file by its first lines."""
     source: str = Field(default="production", min_length=1, max_length=100)
     """Name of the application, when a log line does not give one."""
+
+    @field_validator("format")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        from logs_schema.importers.formats import NAMES
+
+        if name not in NAMES:
+            raise ValueError(f"is not one of {', '.join(NAMES)}")
+        return name
 
 
 class HouseSettings(Section):

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine, Select, and_, bindparam, delete, exis
 
 from logs_schema.database import open_store, upgrade, writing
 from logs_schema.errors import InputError
-from logs_schema.records import Feedback, RagRecord, Value, passage_hash, record_id
+from logs_schema.records import Feedback, RagRecord, Trace, Value, passage_hash, record_id
 from logs_schema.rows import (
     CHUNK,
     CONTEXT,
@@ -21,7 +21,6 @@ from logs_schema.rows import (
     INTERACTION,
     PASSAGE,
     PROMPT,
-    Trace,
     chunks,
     content_hashes,
     context_rows,

@@ -1,23 +1,15 @@
 """`factory import`, `factory logs` and `factory db`."""
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from factory.cli.common import AsJson, emit, settings_of, store_of, track
+from logs_schema.importers.formats import NAMES
 
 logs_app = typer.Typer(no_args_is_help=True, help="What was imported: read one record, or see figures over all.")
 db_app = typer.Typer(no_args_is_help=True, help="The store's database: upgrade its schema, check that it is sound.")
-
-
-class LogFormat(StrEnum):
-    """Formats of log files."""
-
-    auto = "auto"
-    native = "native"
-    openinference = "openinference"
 
 
 def import_(
@@ -26,7 +18,8 @@ def import_(
         list[str], typer.Argument(metavar="FILE", help="Log files, glob patterns, or - for standard input.")
     ],
     format: Annotated[
-        LogFormat | None, typer.Option("--format", "-f", help="Format of the files.  [default: from the settings]")
+        str | None,
+        typer.Option("--format", "-f", help=f"{', '.join(NAMES)}.  [default: from the settings]"),
     ] = None,
     source: Annotated[
         str | None,
@@ -46,7 +39,7 @@ def import_(
     report = import_files(
         store_of(ctx),
         files,
-        format=(format or LogFormat(settings.imports.format)).value,
+        format=format or settings.imports.format,
         source=source or settings.imports.source,
         strict=strict,
         rejects=rejects or settings.path("rejects"),

@@ -11,6 +11,8 @@ from logs_schema.records import Message, UtcDatetime
 
 FIRST_YEAR, LAST_YEAR = 2000, 2098
 """A log outside of these years comes from a clock that was not set, or from a wrong unit."""
+DEPTH_LIMIT = 64
+"""Brackets within brackets at the most."""
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 ROLES = {
     "system": "system",
@@ -65,10 +67,11 @@ def text_of(value: Any) -> str | None:
 
 
 def json_object(value: Any) -> dict[str, Any] | None:
-    """A dict, also when it comes as JSON text; None otherwise."""
+    """A dict, also when it comes as JSON text that `check` passes; None otherwise."""
     if isinstance(value, str) and value.lstrip().startswith("{"):
         try:
-            value = json.loads(value)
+            value = json.loads(value, parse_constant=no_constant)
+            check(value)
         except (ValueError, RecursionError):
             return None
     return value if isinstance(value, dict) else None
@@ -106,3 +109,26 @@ def reason_of(error: ValidationError) -> str:
     """The first mistakes of a validation, without the values."""
     mistakes = [f"{'.'.join(str(part) for part in e['loc'])}: {e['msg']}" for e in error.errors()[:3]]
     return "; ".join(mistakes)
+
+
+def no_constant(name: str) -> float:
+    """For `json.loads`: NaN and Infinity are refused, by ValueError."""
+    raise ValueError(f"{name} is not a number")
+
+
+def check(value: object, depth: int = DEPTH_LIMIT) -> None:
+    """Refuse what no database stores, by ValueError: NUL, half a surrogate pair, endless nesting."""
+    if depth < 0:
+        raise ValueError(f"nested deeper than {DEPTH_LIMIT}")
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            check(key, depth)
+            check(inner, depth - 1)
+    elif isinstance(value, list):
+        for inner in value:
+            check(inner, depth - 1)
+    elif isinstance(value, str):
+        if "\0" in value:
+            raise ValueError("holds a NUL character")
+        if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
+            raise ValueError("holds half of a surrogate pair")

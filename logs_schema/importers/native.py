@@ -3,9 +3,9 @@
 from typing import Any
 
 from logs_schema.importers.fields import messages_of, moment, text_of
+from logs_schema.importers.parsed import Parsed
 from logs_schema.prompting import with_prompt
-from logs_schema.records import Context, Feedback, FeedbackKind, RagRecord, content_hash
-from logs_schema.rows import Trace
+from logs_schema.records import Context, Feedback, FeedbackKind, RagRecord, Trace, content_hash
 
 THUMBS: dict[Any, float] = {"up": 1.0, "down": -1.0, "👍": 1.0, "👎": -1.0, True: 1.0, False: -1.0, -1: -1.0}
 AS_THEY_ARE = (
@@ -14,14 +14,14 @@ AS_THEY_ARE = (
 )
 
 
-def looks_native(value: dict[str, Any]) -> bool:
+def looks(value: dict[str, Any]) -> bool:
     """Whether a line is of this format: a query with a response, or feedback on a trace."""
     named = "trace_id" in value or "source_id" in value
     told = bool({"feedback", "thumbs", "correction"} & value.keys())
     return ("query" in value and "response" in value) or (named and told and "query" not in value)
 
 
-def parse(value: dict[str, Any], source: str) -> RagRecord | tuple[Trace, tuple[Feedback, ...]]:
+def parse(value: dict[str, Any], source: str) -> Parsed:
     """One line: a record, or feedback that names a trace (`source` when the line gives none).
 
     Raises:
@@ -35,7 +35,7 @@ def parse(value: dict[str, Any], source: str) -> RagRecord | tuple[Trace, tuple[
             raise ValueError("query is missing")
         if not feedback:
             raise ValueError("neither a query nor feedback")
-        return Trace(origin, named), feedback
+        return Parsed(feedback=[(Trace(origin, named), event) for event in feedback])
     occurred_at = moment(value.get("occurred_at", value.get("timestamp")), "occurred_at")
     identity = [value.get("query"), value.get("response"), occurred_at.isoformat()]
     record = RagRecord.model_validate(
@@ -55,7 +55,7 @@ def parse(value: dict[str, Any], source: str) -> RagRecord | tuple[Trace, tuple[
         }
     )
     messages = messages_of(value.get("messages"))
-    return record if record.prompt or not messages else with_prompt(record, messages)
+    return Parsed(records=[record if record.prompt or not messages else with_prompt(record, messages)])
 
 
 def _list(value: dict[str, Any], name: str) -> list[Any]:

@@ -15,8 +15,9 @@ from logs_schema.importers.fields import (
     moment,
     text_of,
 )
+from logs_schema.importers.parsed import Parsed
 from logs_schema.importers.spans import Span
-from logs_schema.records import Feedback, FeedbackKind, Message, content_hash
+from logs_schema.records import Feedback, FeedbackKind, Message, Trace, content_hash
 
 Tree = dict[str, Any]
 KEY_PARTS = 24
@@ -26,14 +27,14 @@ BAD = {"thumbs_down", "thumbs-down", "thumbs down", "down", "negative", "bad", "
 VOTES = ("thumb", "vote", "user_feedback", "rating", "like")
 
 
-def looks_openinference(value: Tree) -> bool:
+def looks(value: Tree) -> bool:
     """Whether a line is a span: a trace id and attributes."""
     flat = any(key.startswith(("attributes.", "context.trace_id")) for key in value)
     return flat or (isinstance(value.get("attributes"), dict) and _trace_id(value) is not None)
 
 
-def parse(value: Tree) -> tuple[Span | None, str, tuple[Feedback, ...]]:
-    """One span line: (span, trace of the feedback, feedback); no span when it only brings feedback.
+def parse(value: Tree, source: str) -> Parsed:
+    """One span line: a span with its feedback, or feedback alone when it links to an earlier trace.
 
     Raises:
         ValueError: with the reason (pydantic's ValidationError is one).
@@ -51,8 +52,9 @@ def parse(value: Tree) -> tuple[Span | None, str, tuple[Feedback, ...]]:
     linked = _linked(value)
     if linked and feedback:
         given_at = {"occurred_at": any_moment(value.get("start_time"))}
-        return None, linked, tuple(event.model_copy(update=given_at) for event in feedback)
-    return _span(value, trace_id, tree), trace_id, feedback
+        return Parsed(feedback=[(Trace(source, linked), event.model_copy(update=given_at)) for event in feedback])
+    told = [(Trace(source, trace_id), event) for event in feedback]
+    return Parsed(spans=[_span(value, trace_id, tree)], feedback=told)
 
 
 def nested(value: Any) -> Any:

@@ -1,42 +1,43 @@
-"""Reading log files: JSON lines, a JSON array or one object, plain or gzip, a file or stdin.
+"""Reading log files: JSON lines, JSON documents or Parquet; plain, gzip or Zstandard; files, folders or stdin.
 
 Memory is bounded by the line limit however large a file is. What cannot be read comes out as a
-line with a reason instead of a value.
+line with a reason instead of a value, and what stood before it is kept.
 """
 
-import codecs
 import glob
-import gzip
-import io
 import json
+import os
 import re
-import sys
-import zlib
+import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, cast
+from typing import Any, NamedTuple
 
 from logs_schema.errors import InputError
+from logs_schema.importers import parquet
+from logs_schema.importers.fields import DEPTH_LIMIT, check, no_constant
+from logs_schema.importers.split import level_of, lines, values
+from logs_schema.importers.unpack import PIECE, STDIN, Damaged, Opened, opened
+
+__all__ = ["STDIN", "Line", "expand", "read_lines"]
 
 LINE_LIMIT = 16 * 1024 * 1024
 """Bytes of one log line at the most."""
-DEPTH_LIMIT = 64
-"""Brackets within brackets at the most."""
 EXCERPT = 2000
 """Characters of a rejected line that are kept."""
-PIECE = 1 << 16
-STDIN = "-"
+ENDINGS = (".json", ".jsonl", ".ndjson", ".parquet")
+"""What a file of a folder is called, when it is to be read; .gz or .zst may follow."""
+REJECTS = ".rejects.jsonl"
 
 SUSPICIOUS = re.compile(rb"\\u(?:0000|[dD][89a-fA-F])")
-STRUCTURE = re.compile(rb'(["\\{}\[\],])')
 
 
 class Line(NamedTuple):
     """One log line: its value, or the reason why it has none."""
 
     number: int
-    """Line in the file; in a JSON array, the number of the element. Both from 1."""
+    """Line in the file; in a JSON document or a Parquet file, the number of the record. All from 1."""
     value: dict[str, Any] | None
     reason: str | None
     text: str
@@ -44,10 +45,13 @@ class Line(NamedTuple):
 
 
 def expand(files: Sequence[str]) -> list[str]:
-    """Files behind names and glob patterns, checked to be there.
+    """Files behind names, folders and glob patterns, checked to be there.
+
+    Of a folder, whatever lies in it or below with one of `ENDINGS`, sorted; hidden files and
+    rejects are not read. Empty files are left out where they were not named themselves.
 
     Raises:
-        InputError: with every name that is no readable, non-empty file.
+        InputError: with every name that leads to no readable, non-empty file.
     """
     found: list[str] = []
     wrong: list[str] = []
@@ -56,14 +60,17 @@ def expand(files: Sequence[str]) -> list[str]:
         if name == STDIN:
             found.append(name)
         elif path.is_dir():
-            wrong.append(f"{name} is a folder: name its files, such as {name.rstrip('/')}/*.jsonl")
+            inside = _inside(path)
+            found += inside
+            if not inside:
+                wrong.append(f"the folder {name} holds no log files ({', '.join(ENDINGS)}, also .gz and .zst)")
         elif path.exists():
             if path.is_file() and path.stat().st_size == 0:
                 wrong.append(f"{name} is empty")
             found.append(name)
         elif glob.has_magic(name):
             # Path.glob refuses absolute patterns
-            matched = sorted(match for match in glob.glob(name, recursive=True) if Path(match).is_file())  # noqa: PTH207
+            matched = sorted(match for match in glob.glob(name, recursive=True) if _filled(Path(match)))  # noqa: PTH207
             found += matched
             if not matched:
                 wrong.append(f"no file matches {name}")
@@ -74,95 +81,94 @@ def expand(files: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+def _inside(folder: Path) -> list[str]:
+    found = []
+    for place, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in names:
+            bare = name.lower().removesuffix(".gz").removesuffix(".zst")
+            if bare.endswith(ENDINGS) and not bare.endswith(REJECTS) and not name.startswith((".", "_")):
+                found.append(Path(place, name))
+    return sorted(str(path) for path in found if _filled(path))
+
+
+def _filled(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size > 0
+
+
 def read_lines(file: str, *, limit: int = LINE_LIMIT) -> Iterator[Line]:
-    """Every line of a log file (`-` is stdin), blank ones left out.
+    """Every record of a log file (`-` is stdin), blank lines left out.
 
     Raises:
-        InputError: the file cannot be read, or is not text.
+        InputError: the file cannot be read, or is no log.
+        ConfigurationError: it is a Parquet file and pyarrow is not installed.
     """
-    with _opened(file) as stream:
+    with opened(file) as source:
+        yield from _rows(file, source, limit) if source.parquet else _texts(file, source.pieces, limit)
+
+
+def _texts(file: str, pieces: Iterator[bytes], limit: int) -> Iterator[Line]:
+    read: list[bytes] = []
+    damage: Damaged | None = None
+    try:
+        while sum(map(len, read)) < PIECE and (piece := next(pieces, b"")):
+            read.append(piece)
+    except Damaged as error:
+        damage = error
+    beginning = b"".join(read)
+    if damage and not beginning:
+        raise InputError(f"{file} cannot be read: {damage}.")
+    if b"\0" in beginning and beginning.lstrip()[:1] not in {b"{", b"["}:
+        raise InputError(
+            f"{file} is a binary file: logs are JSON in UTF-8 (plain, gzip, zstd) or Parquet."
+        )
+    level = level_of(beginning)
+    whole = _resumed(read, damage, pieces)
+    number = 0
+    try:
+        for data, complete in lines(whole, limit) if level is None else values(whole, limit, level):
+            number += 1 if level is None or data.strip() else 0
+            if data.strip():
+                yield _parsed(number, data, complete, limit)
+    except Damaged as error:
+        yield Line(number + 1, None, f"the file cannot be read from here on: {error}", "")
+
+
+def _resumed(read: list[bytes], damage: Damaged | None, pieces: Iterator[bytes]) -> Iterator[bytes]:
+    yield from read
+    if damage:
+        raise damage
+    yield from pieces
+
+
+def _rows(file: str, source: Opened, limit: int) -> Iterator[Line]:
+    number = 0
+    with ExitStack() as closing:
         try:
-            beginning = stream.peek(PIECE)
-        except (OSError, EOFError, zlib.error) as error:
-            raise InputError(f"{file} cannot be read: {error}.") from error
-        if b"\0" in beginning:
-            raise InputError(f"{file} is a binary file: logs are JSON lines in UTF-8, plain or gzip.")
-        split = _values if _is_document(beginning) else _lines
-        number = 0
-        try:
-            for data, whole in split(stream, limit):
-                number += 1 if data.strip() or split is _lines else 0
-                if data.strip():
-                    yield _parsed(number, data, whole, limit)
-        except (EOFError, zlib.error, OSError) as error:
+            stream = source.stream
+            if file == STDIN:
+                # Parquet is read from its end, which a pipe does not have
+                stream = closing.enter_context(tempfile.TemporaryFile())
+                stream.writelines(source.pieces)
+            size = stream.seek(0, os.SEEK_END)
+            stream.seek(0)
+            for number, (value, reason) in enumerate(parquet.rows(file, stream, size), start=1):
+                yield _row(number, value, reason, limit)
+        except Damaged as error:
             yield Line(number + 1, None, f"the file cannot be read from here on: {error}", "")
 
 
-@contextmanager
-def _opened(file: str) -> Iterator[io.BufferedReader]:
-    """The file's bytes, decompressed when they begin like gzip."""
+def _row(number: int, value: dict[str, Any] | None, reason: str, limit: int) -> Line:
+    if value is None:
+        return Line(number, None, reason, "")
     try:
-        raw = io.BufferedReader(cast(Any, sys.stdin.buffer)) if file == STDIN else Path(file).open("rb")  # noqa: SIM115
-    except OSError as error:
-        raise InputError(f"{file} cannot be read: {error.strerror}.") from error
-    try:
-        if raw.peek(2)[:2] == b"\x1f\x8b":
-            yield io.BufferedReader(cast(Any, gzip.GzipFile(fileobj=cast(BinaryIO, raw))), PIECE)
-        else:
-            yield raw
-    finally:
-        if file == STDIN:
-            raw.detach()
-        else:
-            raw.close()
-
-
-def _is_document(beginning: bytes) -> bool:
-    """True for a JSON array, or an object that goes over several lines."""
-    text = beginning.removeprefix(codecs.BOM_UTF8).lstrip()
-    first, _, rest = text.partition(b"\n")
-    return text[:1] == b"[" or (first.strip() == b"{" and rest.lstrip()[:1] in {b'"', b"}"})
-
-
-def _lines(stream: io.BufferedReader, limit: int) -> Iterator[tuple[bytes, bool]]:
-    """(line, whole?) pairs; of a longer line than the limit only its beginning."""
-    while data := stream.readline(limit + 1):
-        ended = data.endswith(b"\n")
-        whole = ended or len(data) <= limit
-        while not ended and (more := stream.readline(PIECE)):
-            ended = more.endswith(b"\n")
-        yield data, whole
-
-
-def _values(stream: io.BufferedReader, limit: int) -> Iterator[tuple[bytes, bool]]:
-    """(value, whole?) pairs: the elements of a JSON array, or objects that follow each other."""
-    base = 1 if stream.peek(PIECE).removeprefix(codecs.BOM_UTF8).lstrip()[:1] == b"[" else 0
-    value, size, depth, quoted, escaped = bytearray(), 0, 0, False, False
-    while piece := stream.read1(PIECE):
-        for token in filter(None, STRUCTURE.split(piece)):
-            kept, ends = True, False
-            if escaped:
-                escaped = False
-            elif quoted:
-                escaped, quoted = token == b"\\", token != b'"'
-            elif token == b'"':
-                quoted = True
-            elif token in {b"{", b"["}:
-                depth += 1
-                kept = depth > base or token == b"{"
-            elif token in {b"}", b"]"}:
-                depth -= 1
-                kept = depth >= base
-                ends = depth == 0
-            elif token == b"," and depth == base:
-                kept, ends = False, True
-            if kept:
-                size += len(token)
-                value += token if size <= limit else b""
-            if ends:
-                yield bytes(value), size <= limit
-                value, size = bytearray(), 0
-    yield bytes(value), size <= limit
+        check(value)
+    except ValueError as error:
+        reason = str(error)
+    text = json.dumps(value, ensure_ascii=False)
+    if len(text) > limit:
+        reason = f"longer than {limit:,} characters"
+    return Line(number, None if reason else value, reason or None, text[:EXCERPT])
 
 
 def _parsed(number: int, data: bytes, whole: bool, limit: int) -> Line:
@@ -170,11 +176,11 @@ def _parsed(number: int, data: bytes, whole: bool, limit: int) -> Line:
     if not whole:
         return Line(number, None, f"longer than {limit:,} bytes", excerpt)
     try:
-        value = json.loads(data.decode("utf-8-sig"), parse_constant=_no_constant)
+        value = json.loads(data.decode("utf-8-sig"), parse_constant=no_constant)
         if not isinstance(value, dict):
             return Line(number, None, "not a JSON object", excerpt)
         if data.count(b"{") + data.count(b"[") > DEPTH_LIMIT or SUSPICIOUS.search(data):
-            _check(value, DEPTH_LIMIT)
+            check(value)
     except UnicodeDecodeError as error:
         return Line(number, None, f"not UTF-8 at byte {error.start}", excerpt)
     except json.JSONDecodeError as error:
@@ -184,25 +190,3 @@ def _parsed(number: int, data: bytes, whole: bool, limit: int) -> Line:
     except ValueError as error:
         return Line(number, None, str(error), excerpt)
     return Line(number, value, None, excerpt)
-
-
-def _no_constant(name: str) -> float:
-    raise ValueError(f"{name} is not a number")
-
-
-def _check(value: object, depth: int) -> None:
-    """Refuse what no database stores: NUL, half a surrogate pair, endless nesting."""
-    if depth < 0:
-        raise ValueError(f"nested deeper than {DEPTH_LIMIT}")
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            _check(key, depth)
-            _check(inner, depth - 1)
-    elif isinstance(value, list):
-        for inner in value:
-            _check(inner, depth - 1)
-    elif isinstance(value, str):
-        if "\0" in value:
-            raise ValueError("holds a NUL character")
-        if any("\ud800" <= character <= "\udfff" for character in value):
-            raise ValueError("holds half of a surrogate pair")

@@ -1,7 +1,7 @@
 """Importing log files: read, recognise, parse, join, save; a batch is one transaction."""
 
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
@@ -12,14 +12,15 @@ from sqlalchemy import Connection, Engine
 
 from logs_schema.coverage import Coverage, coverage_in, percent
 from logs_schema.errors import ConfigurationError, InputError
-from logs_schema.importers import native, openinference
 from logs_schema.importers.fields import reason_of
+from logs_schema.importers.formats import AUTO, check_name, recognise
 from logs_schema.importers.joining import count_waiting, join, so_far
-from logs_schema.importers.read import STDIN, Line, expand, read_lines
+from logs_schema.importers.parsed import Format
+from logs_schema.importers.read import Line, expand, read_lines
 from logs_schema.importers.rejects import Rejects
 from logs_schema.importers.spans import Span
-from logs_schema.records import Feedback, RagRecord, Value, record_id
-from logs_schema.rows import IMPORT_RUN, Trace, chunks, content_hashes
+from logs_schema.records import Feedback, RagRecord, Trace, Value, record_id
+from logs_schema.rows import IMPORT_RUN, chunks, content_hashes
 from logs_schema.scores import Track
 from logs_schema.store import save_feedback_in, save_in, writing
 from logs_schema.tables import now
@@ -99,7 +100,7 @@ def import_files(
     engine: Engine,
     files: Sequence[str],
     *,
-    format: str = "auto",
+    format: str = AUTO,
     source: str = "production",
     strict: bool = False,
     rejects: Path | None = None,
@@ -110,7 +111,7 @@ def import_files(
     Args:
         engine: the store.
         files: what to import.
-        format: `auto`, `native` or `openinference`.
+        format: one of `formats.NAMES`.
         source: name of the application, where a line does not give one.
         strict: stop at the first line that cannot be used.
         rejects: folder for the lines that cannot be used; None only counts them.
@@ -118,8 +119,9 @@ def import_files(
 
     Raises:
         InputError: a file is missing, empty or of no known format; with `strict`, a line is bad.
-        ConfigurationError: the source name or the rejects folder cannot be used.
+        ConfigurationError: the source name, the format or the rejects folder cannot be used.
     """
+    check_name(format)
     if not 0 < len(source) <= 100 or "\0" in source:
         raise ConfigurationError("The source is the name of an application, of 1 to 100 characters.")
     began = time.monotonic()
@@ -135,39 +137,15 @@ def import_files(
     )
 
 
-def recognise(lines: Sequence[Line], file: str) -> str:
-    """Format of a file, by its first lines.
-
-    Raises:
-        InputError: the format is not known; says what was seen.
-    """
-    name = "standard input" if file == STDIN else file
-    values = [line.value for line in lines if line.value is not None]
-    for value in values:
-        if openinference.looks_openinference(value):
-            return "openinference"
-        if native.looks_native(value):
-            return "native"
-    if not lines:
-        raise InputError(f"{name} holds no log lines.")
-    if not values:
-        raise InputError(f"{name} is not a log of JSON objects; line {lines[0].number}: {lines[0].reason}.")
-    keys = ", ".join(repr(key[:40]) for key in list(values[0])[:8])
-    raise InputError(
-        f"The format of {name} is not known: its first object holds {keys or 'nothing'}. Known are native (query, "
-        "response, contexts, …; see docs/log-format.md) and openinference (spans with context.trace_id and attributes)."
-    )
-
-
 def _import_file(
     engine: Engine, file: str, format: str, source: str, strict: bool, folder: Path | None, track: Track
 ) -> tuple[FileReport, Coverage]:
     lines = read_lines(file)
     sample = list(islice(lines, SAMPLE))
-    seen = recognise(sample, file) if format == "auto" else format
+    seen = recognise(sample, file, format)
     with writing(engine) as connection:
         begun = connection.execute(
-            IMPORT_RUN.insert().values(file=file, format=seen, **_counts({}, 0), started_at=now())
+            IMPORT_RUN.insert().values(file=file, format=seen.name, **_counts({}, 0), started_at=now())
         )
         run = begun.inserted_primary_key
     read = 0
@@ -188,40 +166,32 @@ def _import_file(
         connection.execute(finished.values(finished_at=now(), **counts))
         held = coverage_in(connection, sorted(done))
     path = str(rejects.path) if rejects.count and rejects.path else None
-    return FileReport(file=file, format=seen, read=read, rejects=path, **counts), held
+    return FileReport(file=file, format=seen.name, read=read, rejects=path, **counts), held
 
 
-def _parse(lines: Sequence[Line], format: str, source: str, strict: bool, rejects: Rejects) -> Batch:
-    batch = Batch([], [], {})
+def _parse(lines: Sequence[Line], format: Format, source: str, strict: bool, rejects: Rejects) -> Batch:
+    batch = Batch([], [], defaultdict(list))
     for line in lines:
-        reason = line.reason
+        reasons: list[str] = [line.reason] if line.reason else []
         if line.value is not None:
             try:
-                _parse_line(line.value, format, source, batch)
+                parsed = format.parse(line.value, source)
             except ValidationError as error:
-                reason = reason_of(error)
+                reasons = [reason_of(error)]
             except ValueError as error:
-                reason = str(error)
-        if reason and strict:
-            raise InputError(f"{rejects.file}, line {line.number}: {reason}. Without --strict it would be set aside.")
-        if reason:
+                reasons = [str(error)]
+            else:
+                batch.records.extend(parsed.records)
+                batch.spans.extend(parsed.spans)
+                for trace, event in parsed.feedback:
+                    batch.feedback[trace].append(event)
+                reasons = list(parsed.problems)
+        if reasons and strict:
+            place = f"{rejects.file}, line {line.number}"
+            raise InputError(f"{place}: {reasons[0]}. Without --strict it would be set aside.")
+        for reason in reasons:
             rejects.add(line, reason)
     return batch
-
-
-def _parse_line(value: dict[str, Any], format: str, source: str, batch: Batch) -> None:
-    if format == "native":
-        parsed = native.parse(value, source)
-        if isinstance(parsed, RagRecord):
-            batch.records.append(parsed)
-        else:
-            batch.feedback.setdefault(parsed[0], []).extend(parsed[1])
-        return
-    span, trace_id, feedback = openinference.parse(value)
-    if span:
-        batch.spans.append(span)
-    if feedback:
-        batch.feedback.setdefault(Trace(source, trace_id), []).extend(feedback)
 
 
 def _save(connection: Connection, batch: Batch, source: str, done: dict[str, str]) -> set[str]:

@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import Engine, select
 
 from logs_schema.errors import ConfigurationError, InputError
+from logs_schema.importers.formats import FORMATS, load
 from logs_schema.importers.rejects import Rejects
 from logs_schema.importers.run import BATCH, import_files
 from logs_schema.rows import IMPORT_RUN
@@ -170,3 +171,20 @@ def test_a_store_made_by_an_import_opens_again(store_url: str, engine: Engine, t
     again = open_store(store_url)
     assert len(snapshot(again)["records"]) == 3
     again.dispose()
+
+
+def test_a_wrong_explicit_format_says_what_was_seen(engine: Engine, tmp_path: Path) -> None:
+    spans = write_lines(tmp_path / "spans.jsonl", spans_of(1))
+    with pytest.raises(InputError, match=r"spans.jsonl is not native .*'name', 'context'.* the look of openinference"):
+        import_files(engine, [spans], format="native")
+    other = write_lines(tmp_path / "other.jsonl", [{"prompt": "x"}])
+    with pytest.raises(InputError, match=r"'prompt'; it has the look of no known format"):
+        import_files(engine, [other], format="native")
+    with pytest.raises(ConfigurationError, match=r"no log format 'csv'. Known are auto, "):
+        import_files(engine, [other], format="csv")
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_format_is_a_module_of_its_name(name: str) -> None:
+    assert load(name).known_by == FORMATS[name]
+    assert not load(name).looks({}) and not load(name).looks({"prompt": "x", "completion": "y"})

@@ -13,8 +13,7 @@ from sqlalchemy import Engine
 from logs_schema.importers.fields import reason_of
 from logs_schema.importers.native import parse
 from logs_schema.importers.run import import_files
-from logs_schema.records import FeedbackKind, PromptTemplate, RagRecord
-from logs_schema.rows import Trace
+from logs_schema.records import FeedbackKind, PromptTemplate, RagRecord, Trace
 from logs_schema.store import save_records
 from tests.logs_schema.log_examples import record, records, snapshot, write_lines
 
@@ -26,15 +25,14 @@ def told(error: ValueError) -> str:
 
 
 def parsed(**fields: Any) -> RagRecord:
-    found = parse({**LINE, **fields}, "desk")
-    assert isinstance(found, RagRecord)
+    (found,) = parse({**LINE, **fields}, "desk").records
     return found
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(records)
 def test_a_record_written_as_json_parses_to_itself(one: RagRecord) -> None:
-    assert parse(json.loads(one.model_dump_json()), "other") == one
+    assert parse(json.loads(one.model_dump_json()), "other").records == [one]
 
 
 @settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
@@ -97,8 +95,8 @@ def test_a_failed_call_may_have_no_response() -> None:
 
 
 def test_late_feedback_names_its_trace() -> None:
-    found = parse({"trace_id": "t", "thumbs": True}, "desk")
-    assert isinstance(found, tuple) and found[0] == Trace("desk", "t") and found[1][0].value == 1
+    ((trace, event),) = parse({"trace_id": "t", "thumbs": True}, "desk").feedback
+    assert trace == Trace("desk", "t") and event.value == 1
 
 
 @pytest.mark.parametrize(

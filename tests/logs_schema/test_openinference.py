@@ -18,7 +18,7 @@ SAID = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hel
 
 
 def joined(spans: list[dict[str, Any]]) -> tuple[RagRecord, bool]:
-    found = record_of([span for span in (parse(value)[0] for value in spans) if span], "desk")
+    found = record_of([span for value in spans for span in parse(value, "desk").spans], "desk")
     assert found is not None
     return found
 
@@ -210,7 +210,7 @@ def test_feedback_may_hang_on_a_later_span_that_links_to_the_trace(engine: Engin
 def test_scales_of_feedback(label: str | None, score: Any, value: float | None) -> None:
     span = spans_of(1)[0]
     span["attributes"] |= {"annotations": [{"annotation": {"name": "x", "label": label, "score": score}}]}
-    assert parse(span)[2][0].value == value
+    assert parse(span, "desk").feedback[0][1].value == value
 
 
 @pytest.mark.parametrize(
@@ -227,7 +227,7 @@ def test_scales_of_feedback(label: str | None, score: Any, value: float | None) 
 )
 def test_wrong_spans_have_a_reason(changes: dict[str, Any], reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
-        parse({**spans_of(1)[0], **changes})
+        parse({**spans_of(1)[0], **changes}, "desk")
 
 
 def test_times_in_any_unit() -> None:
@@ -239,8 +239,8 @@ def test_times_in_any_unit() -> None:
         "1772452860000000000",
         "2026-03-02T12:01:00",
     ):
-        span, _, _ = parse({**spans_of(1)[0], "start_time": value})
-        assert span and span.started == datetime(2026, 3, 2, 12, 1, tzinfo=UTC)
+        (span,) = parse({**spans_of(1)[0], "start_time": value}, "desk").spans
+        assert span.started == datetime(2026, 3, 2, 12, 1, tzinfo=UTC)
 
 
 @settings(max_examples=80, deadline=None)
@@ -271,8 +271,8 @@ def test_any_attribute_is_a_span_or_a_reason(value: Any, name: str) -> None:
     for span in spans:
         span["attributes"][name] = value
     try:
-        made = [parse(span)[0] for span in spans]
+        made = [made for span in spans for made in parse(span, "desk").spans]
     except ValueError as error:
         assert str(error)
     else:
-        record_of([span for span in made if span], "desk")
+        record_of(made, "desk")

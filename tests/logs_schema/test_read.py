@@ -117,7 +117,8 @@ def test_names_are_checked_all_at_once(tmp_path: Path) -> None:
     (tmp_path / "[odd].jsonl").write_text("{}\n")
     assert expand([f"{tmp_path}/?.jsonl", f"{tmp_path}/a.jsonl"]) == [f"{tmp_path}/a.jsonl", f"{tmp_path}/b.jsonl"]
     assert expand([f"{tmp_path}/[odd].jsonl"]) == [f"{tmp_path}/[odd].jsonl"]
+    (tmp_path / "none").mkdir()
     with pytest.raises(InputError) as caught:
-        expand([str(tmp_path), f"{tmp_path}/*.zip", f"{tmp_path}/gone", f"{tmp_path}/empty.jsonl"])
-    for part in ("is a folder", "no file matches", "there is no file", "is empty"):
+        expand([str(tmp_path / "none"), f"{tmp_path}/*.zip", f"{tmp_path}/gone", f"{tmp_path}/empty.jsonl"])
+    for part in ("holds no log files", "no file matches", "there is no file", "is empty"):
         assert part in str(caught.value)
