@@ -211,21 +211,21 @@ def _coverage(connection: Connection, *where: ColumnElement[bool]) -> Coverage:
     given = told, FEEDBACK.c.kind != FeedbackKind.implicit.value
     of_records = {
         "records": func.count(),
-        "with_answer": _counted(columns.response != ""),
-        "with_contexts": _counted(exists().where(CONTEXT.c.interaction_id == columns.id)),
-        "with_feedback": _counted(exists().where(*given)),
-        "with_correction": _counted(exists().where(told, FEEDBACK.c.correction.is_not(None))),
+        "with_answer": counted(columns.response != ""),
+        "with_contexts": counted(exists().where(CONTEXT.c.interaction_id == columns.id)),
+        "with_feedback": counted(exists().where(*given)),
+        "with_correction": counted(exists().where(told, FEEDBACK.c.correction.is_not(None))),
         "with_prompt": func.count(columns.prompt_hash),
-        "with_session": _counted(or_(columns.session_id.is_not(None), columns.user_id.is_not(None))),
+        "with_session": counted(or_(columns.session_id.is_not(None), columns.user_id.is_not(None))),
         "with_model": func.count(columns.model),
         "with_latency": func.count(columns.latency_ms),
     }
     links = CONTEXT.join(PASSAGE, PASSAGE.c.hash == CONTEXT.c.passage_hash)
     of_contexts = {
         "contexts": func.count(),
-        "contexts_with_text": _counted(PASSAGE.c.text != ""),
+        "contexts_with_text": counted(PASSAGE.c.text != ""),
         "contexts_with_document": func.count(CONTEXT.c.doc_id),
-        "contexts_with_date": _counted(or_(CONTEXT.c.updated_at.is_not(None), CONTEXT.c.version.is_not(None))),
+        "contexts_with_date": counted(or_(CONTEXT.c.updated_at.is_not(None), CONTEXT.c.version.is_not(None))),
         "contexts_with_groups": func.count(CONTEXT.c.groups),
     }
     if where:
@@ -235,7 +235,8 @@ def _coverage(connection: Connection, *where: ColumnElement[bool]) -> Coverage:
     return Coverage(**dict(zip([*of_records, *of_contexts], [*records, *contexts], strict=True)))
 
 
-def _counted(condition: ColumnElement[bool]) -> ColumnElement[int]:
+def counted(condition: ColumnElement[bool]) -> ColumnElement[int]:
+    """How many rows fulfil a condition."""
     return func.coalesce(func.sum(case((condition, 1), else_=0)), 0)
 
 

@@ -7,7 +7,7 @@ import typer
 from typer.core import TyperGroup
 
 from factory import __version__
-from factory.cli import dataset, label, logs, mine, ops, trace, train
+from factory.cli import dataset, feeds, label, logs, mine, ops, trace, train
 from logs_schema.errors import FactoryError
 
 
@@ -68,6 +68,8 @@ app.command()(ops.retrain)
 app.command()(ops.status)
 app.command()(trace.trace)
 app.add_typer(logs.logs_app, name="logs")
+app.add_typer(feeds.feedback_app, name="feedback")
+app.add_typer(feeds.documents_app, name="documents")
 app.add_typer(mine.findings_app, name="findings")
 app.add_typer(mine.queue_app, name="queue")
 app.add_typer(label.label_app, name="label")

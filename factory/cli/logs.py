@@ -1,5 +1,6 @@
 """`factory import`, `factory logs` and `factory db`."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -61,11 +62,32 @@ def show(
 
 
 @logs_app.command("stats")
-def stats(ctx: typer.Context, as_json: AsJson = False) -> None:
-    """Show figures over everything that was imported."""
+def stats(
+    ctx: typer.Context,
+    weeks: Annotated[int, typer.Option("--weeks", "-w", min=1, help="Weeks to show at most.")] = 8,
+    as_json: AsJson = False,
+) -> None:
+    """Show figures over everything that was imported, and by source and week."""
     from logs_schema.views import store_stats
 
-    emit(store_stats(store_of(ctx)), as_json)
+    emit(store_stats(store_of(ctx), last_weeks=weeks), as_json)
+
+
+@logs_app.command("coverage")
+def coverage(
+    ctx: typer.Context,
+    since: Annotated[
+        datetime | None,
+        typer.Option("--since", formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"], help="Only records from then on, in UTC."),
+    ] = None,
+    source: Annotated[str | None, typer.Option("--source", "-s", help="Only records of this application.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show which fields the logs hold, what mining cannot do without the others, and what to log."""
+    from logs_schema.coverage import coverage_report
+
+    moment = since.replace(tzinfo=UTC) if since else None
+    emit(coverage_report(store_of(ctx), since=moment, source=source), as_json)
 
 
 @db_app.command("upgrade")

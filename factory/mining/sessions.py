@@ -71,7 +71,7 @@ class Turn(NamedTuple):
     question: str
     words: Words
     failed: bool
-    """There was an error, or no answer."""
+    """The application logged an error."""
     tags: frozenset[str]
 
     @property
@@ -117,7 +117,7 @@ def read_sessions(engine: Engine, settings: SignalSettings, *, track: Track = la
 
 # --- which records --------------------------------------------------------------------------------
 
-_NAMES = ("occurred_at", "id", "source", "source_id", "session_id", "user_id", "query", "response", "error", "tags")
+_NAMES = ("occurred_at", "id", "source", "source_id", "session_id", "user_id", "query", "error", "tags")
 _TURNS = select(*(INTERACTION.c[name] for name in _NAMES))
 
 
@@ -172,7 +172,7 @@ def _turn(row: Any) -> Turn:
         user=row.user_id,
         question=normalise(row.query).casefold(),
         words=words,
-        failed=bool(row.error) or not row.response.strip(),
+        failed=bool(row.error),
         tags=frozenset(tag.casefold() for tag in row.tags or ()),
     )
 
@@ -224,7 +224,7 @@ def _read(turn: Turn, around: Sequence[Turn], settings: SignalSettings) -> Itera
         yield _event(Signal.rephrased, again.at, f"the user asked nearly the same again {seconds:.0f} s later")
     elif turn.session and not later:
         if turn.failed:
-            yield _event(Signal.abandoned, turn.at, "there was no answer, and the session ended")
+            yield _event(Signal.abandoned, turn.at, "it failed, and the session ended")
         elif any(_asked_again(other, turn, settings) for other in before):
             yield _event(Signal.abandoned, turn.at, "asked for the second time, and the session ended")
 

@@ -119,9 +119,7 @@ def _texts(file: str, pieces: Iterator[bytes], limit: int) -> Iterator[Line]:
     if damage and not beginning:
         raise InputError(f"{file} cannot be read: {damage}.")
     if b"\0" in beginning and beginning.lstrip()[:1] not in {b"{", b"["}:
-        raise InputError(
-            f"{file} is a binary file: logs are JSON in UTF-8 (plain, gzip, zstd) or Parquet."
-        )
+        raise InputError(f"{file} is a binary file: logs are JSON in UTF-8 (plain, gzip, zstd) or Parquet.")
     level = level_of(beginning)
     whole = _resumed(read, damage, pieces)
     number = 0
