@@ -138,4 +138,3 @@ def _week(connection: Connection, begin: datetime) -> Iterator[WeekStats]:
             escalated=taken_over if read else None,
             resolved=conversations - failed if read else None,
         )
-

@@ -4,7 +4,7 @@ The index holds words only; texts are read from the store when a passage is amon
 when the first such question comes up, once a mining run.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 PASSAGE = 700
 """Characters of a passage, about 120 words: as long as what is usually retrieved, so that both score alike."""
-BEST = 10
-"""Passages that are looked at closely."""
+BEST = 5
+"""Passages that are looked at closely; ten find no more (docs/mining.md)."""
 
 
 class Hit(NamedTuple):
@@ -77,10 +77,9 @@ class Corpus:
             return None
         words = {token.norm for token, _ in asked(record) if token.is_content}
         words |= {token.norm for token in content_words(correction or "")}
-        hits = [self._judged(place, record, correction) for place in self._best(words)]
-        found = [hit for hit in hits if hit is not None]
-        best = max(found, key=lambda hit: (hit.covered, hit.doc_id, hit.text), default=None)
-        return Searched(self._documents, best)
+        found = [(place, self._read(place.doc_id, place.key)) for place in self._best(words)]
+        there = [(document, document.text[place.start : place.end]) for place, document in found if document]
+        return Searched(self._documents, _closest(there, record, correction))
 
     def _build(self) -> None:
         import bm25s
@@ -110,19 +109,22 @@ class Corpus:
         best = np.argpartition(scores, edge)[edge:]
         return [self._places[n] for n in sorted(best, key=lambda n: (-scores[n], n)) if scores[n] > 0]
 
-    def _judged(self, place: Place, record: RagRecord, correction: str | None) -> Hit | None:
-        document = self._read(place.doc_id, place.key)
-        if document is None:
-            return None
-        text = document.text[place.start : place.end]
-        if correction is None:
-            covered = answer_in(record, [passage(text, document.title or "")]).sufficiency
-        else:
-            covered = groundedness([(correction, [text])])[0]
-        return Hit(place.doc_id, document.title, text, covered)
-
     def _text(self, doc_id: str, key: str) -> DocumentText | None:
         return next(iter(texts_of(self._engine, [(doc_id, key)])), None)
+
+
+def _closest(found: Sequence[tuple[DocumentText, str]], record: RagRecord, correction: str | None) -> Hit | None:
+    if correction is None:
+        answer = answer_in(record, [passage(text, document.title or "") for document, text in found])
+        rank, covered = answer.context, answer.sufficiency
+    else:
+        supports = groundedness([(correction, [text]) for _, text in found])
+        rank = max(range(len(supports)), key=lambda n: (supports[n], -n), default=None)
+        covered = 0.0 if rank is None else supports[rank]
+    if rank is None:
+        return None
+    document, text = found[rank]
+    return Hit(document.doc_id, document.title, text, covered)
 
 
 def pieces(text: str) -> Iterator[tuple[int, int]]:

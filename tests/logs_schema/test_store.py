@@ -7,10 +7,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, delete, event, select
 
+from logs_schema.documents import Version, latest_documents
 from logs_schema.errors import InputError
 from logs_schema.records import Context, PromptTemplate, RagRecord, record_id
 from logs_schema.rows import FINDING, INTERACTION, in_order
-from logs_schema.documents import Version, latest_documents
 from logs_schema.store import (
     SaveCounts,
     iter_records,

@@ -127,7 +127,9 @@ def test_a_newer_version_counts_only_when_it_was_there(make: Any) -> None:
     assert "2026-06-15" in before.why and before.confidence == 0.9
     later = judged(make, versions={"plans": (Version(datetime(2026, 12, 1, tzinfo=UTC), "2"),)}, **given)
     assert later.failure is F.none
-    assert judged(make, versions={"plans": (Version(datetime(2026, 2, 3, tzinfo=UTC), "1"),)}, **given).failure is F.none
+    assert (
+        judged(make, versions={"plans": (Version(datetime(2026, 2, 3, tzinfo=UTC), "1"),)}, **given).failure is F.none
+    )
 
 
 def test_a_stale_context_is_the_cause_of_an_answer_without_support(make: Any) -> None:
