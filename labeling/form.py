@@ -9,7 +9,7 @@ from typing import Any
 
 from logs_schema.records import Context, RagRecord
 from logs_schema.settings import HouseSettings
-from logs_schema.taxonomy import Decision, Failure
+from logs_schema.taxonomy import TICKET, Decision, Failure
 
 GUIDELINES = Path(__file__).with_name("guidelines.md")
 
@@ -31,6 +31,7 @@ FAILURES = {
     Failure.stale_context: "The passages are out of date",
 }
 
+TICKET_ANSWER = "(A support ticket that a person resolved: no answer to judge. The resolution is the draft below.)"
 _INVISIBLE = {code: chr(0x2400 + code) for code in range(32) if chr(code) not in "\n\t"}
 _INVISIBLE |= dict.fromkeys([*range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)], "\ufffd")
 _INVISIBLE |= dict.fromkeys(range(0xD800, 0xE000), "\ufffd")
@@ -110,7 +111,7 @@ def record_fields(record: RagRecord, why: str | None) -> dict[str, str]:
     """The fields of one record; `why` is None for audit records, so that the miner's verdict stays hidden."""
     fields = {
         "question": shown(record.query),
-        "answer": shown(record.response.strip()) or "(no answer)",
+        "answer": shown(record.response.strip()) or (TICKET_ANSWER if TICKET in record.tags else "(no answer)"),
         "passages": _passages(record.contexts),
     }
     if record.history:

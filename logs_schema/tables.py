@@ -219,9 +219,9 @@ class QueueItem(SQLModel, table=True):
         sa_column=Column(String(), ForeignKey("interaction.id", ondelete="CASCADE"), primary_key=True)
     )
     reason: str
-    """`finding` or `audit`."""
+    """`finding`, `audit` or `ticket`."""
     failure: str | None = None
-    """Primary failure when queued; None for audit."""
+    """Primary failure when queued; None for audit records and tickets."""
     priority: float
     """Higher comes first."""
     queued_at: datetime = Field(default_factory=now, sa_column=_moment())

@@ -5,6 +5,11 @@ Members are lowercase because SQLAlchemy stores enum columns by member name.
 
 from enum import StrEnum
 
+TICKET = "kind:ticket"
+"""Tag of a record that is a support ticket and no answer of the application."""
+ESCALATED = "escalated"
+"""Tag of a record whose user was handed to a person."""
+
 
 class Failure(StrEnum):
     """What is wrong with one logged answer."""
@@ -36,12 +41,14 @@ class Failure(StrEnum):
 
 
 class Route(StrEnum):
-    """Who can mend it. Only `behaviour` is ever trained on."""
+    """Who can mend it. Only `behaviour`, and tickets that curators reviewed, are ever trained on."""
 
     behaviour = "behaviour"
     retrieval = "retrieval"
     content = "content"
     prompt = "prompt"
+    ticket = "ticket"
+    """A person's resolution of a support ticket: a candidate for curators, and nothing is known to be wrong."""
     no_action = "no_action"
 
 
@@ -111,6 +118,8 @@ class QueueReason(StrEnum):
     """The miner flagged it."""
     audit = "audit"
     """Uniformly random, unseen by the miner; never trained on."""
+    ticket = "ticket"
+    """A support ticket that a person resolved, with documents: its resolution is the draft."""
 
 
 class ExampleKind(StrEnum):

@@ -32,7 +32,7 @@ def example(draft: Draft, place: Place) -> TrainingExample:
         contexts=draft.contexts,
         evidence_ranks=draft.evidence,
         answerable=draft.kind is ExampleKind.answer,
-        production_response=record.response if draft.contexts == record.contexts else None,
+        production_response=(record.response or None) if draft.contexts == record.contexts else None,
         record_id=candidate.record_id,
         review_id=verdict.review_id,
         audit=candidate.audit,

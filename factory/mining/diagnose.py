@@ -10,9 +10,9 @@ from math import sqrt
 
 from factory.mining import explain
 from factory.mining.case import Case, Search, read_case
-from factory.mining.feedback import GROUNDED, Correction
+from factory.mining.feedback import GROUNDED, Correction, read_feedback
 from factory.mining.finding import Finding
-from factory.mining.lexical import unsupported_citations
+from factory.mining.lexical import groundedness, unsupported_citations
 from factory.mining.settings import MiningSettings
 from factory.mining.text import content_words
 from factory.mining.words import SMALL_TALK
@@ -20,7 +20,7 @@ from logs_schema.documents import History
 from logs_schema.records import RagRecord
 from logs_schema.scores import Evidence, Scores
 from logs_schema.settings import HouseSettings
-from logs_schema.taxonomy import PRECEDENCE, ROUTES, Failure, Route
+from logs_schema.taxonomy import ESCALATED, PRECEDENCE, ROUTES, TICKET, Failure, Route
 
 SURE = 0.95
 """A person's correction that the contexts bear out."""
@@ -47,6 +47,8 @@ def diagnose(
         versions: Known versions of each document, see `logs_schema.documents.histories`.
         search: Looks for an answer in the corpus, see `corpus.Corpus.search`; None when there is no corpus to search.
     """
+    if TICKET in record.tags:
+        return _ticket(record, scores, house)
     reason = _not_judged(record, scores)
     if reason:
         return _finding(record, scores, {}, (), reason)
@@ -62,6 +64,30 @@ def diagnose(
         failure: sure if sure >= SURE else min(max(sure + shift, 0.05), 0.98) for failure, sure in failures.items()
     }
     return _finding(record, scores, failures, explain.evidence(case, failures), explain.why(case, failures))
+
+
+def _ticket(record: RagRecord, scores: Scores, house: HouseSettings) -> Finding:
+    """A ticket is never judged: its documents are what a person used, not what the assistant saw.
+
+    With a resolution and documents it is a candidate, ranked by how far these bear the resolution out; one that
+    the assistant could not help with comes first among equals.
+    """
+    correction = read_feedback(record, house.abstention).correction
+    texts = [context.text for context in record.contexts if context.text.strip()]
+    if correction is None:
+        return _finding(
+            record, scores, {}, (), "A ticket that no person has resolved: there is no answer to learn from."
+        )
+    if not texts:
+        why = "A person resolved this ticket, but it names no documents that could bear the resolution out."
+        return _finding(record, scores, {}, (), why)
+    support = groundedness([(correction.text, texts)])[0]
+    escalated = ESCALATED in record.tags
+    kind = "escalated ticket" if escalated else "ticket"
+    why = f"A person resolved this {kind}; its documents support the resolution by {support:.2f} of 1."
+    return _finding(record, scores, {}, (), why).model_copy(
+        update={"route": Route.ticket, "confidence": round(0.9 * support + 0.1 * escalated, 4)}
+    )
 
 
 def _behaviour(case: Case) -> dict[Failure, float]:

@@ -53,7 +53,10 @@ class MineReport(Value):
             lines += ["", f"{sum(found.values())} records show a failure, by its kind:"]
             lines += [f"  {count:6d}  {failure}" for failure, count in found.items()]
             lines += ["", "by who can mend it:"]
-            lines += [f"  {count:6d}  {route}" for route, count in self.routes.items() if route != Route.no_action]
+            nobody = {Route.no_action, Route.ticket}
+            lines += [f"  {count:6d}  {route}" for route, count in self.routes.items() if route not in nobody]
+        if tickets := self.routes.get(Route.ticket):
+            lines += ["", f"{tickets} tickets that a person resolved, with documents, are candidates for curators."]
         return "\n".join([*lines, "", self.queue.text()])
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Engine, Table, and_, delete, exists, func, or_, select, update
@@ -54,6 +54,7 @@ class QueueReport(Value):
 class _Candidate(NamedTuple):
     id: str
     failure: str
+    """Primary failure, or `ticket`."""
     confidence: float
 
 
@@ -80,7 +81,10 @@ def fill_queue(engine: Engine, settings: MiningSettings) -> QueueReport:
         dropped = _refresh(connection)
         audits = _add_audits(connection, settings)
         picked = _Picker(connection, settings).pick()
-        _insert(connection, QueueReason.finding, [(c.id, c.failure, c.confidence) for c in picked.chosen])
+        tickets = [(c.id, None, c.confidence) for c in picked.chosen if c.failure == QueueReason.ticket]
+        findings = [(c.id, c.failure, c.confidence) for c in picked.chosen if c.failure != QueueReason.ticket]
+        _insert(connection, QueueReason.ticket, tickets)
+        _insert(connection, QueueReason.finding, findings)
         waiting = _waiting(connection)
     added = Counter(candidate.failure for candidate in picked.chosen)
     return QueueReport(
@@ -152,17 +156,19 @@ class _Picker:
 
 def _refresh(connection: Connection) -> int:
     """Bring unsent items up to date with their findings; those whose finding is gone are dropped."""
-    unsent = and_(QUEUE.c.reason == QueueReason.finding.value, QUEUE.c.pushed_at.is_(None), ~_REVIEWED)
+    unsent = and_(QUEUE.c.reason != QueueReason.audit.value, QUEUE.c.pushed_at.is_(None), ~_REVIEWED)
     joined = QUEUE.outerjoin(FINDING, FINDING.c.interaction_id == QUEUE.c.interaction_id)
-    columns = (QUEUE.c.interaction_id, QUEUE.c.failure, QUEUE.c.priority)
+    columns = (QUEUE.c.interaction_id, QUEUE.c.reason, QUEUE.c.failure, QUEUE.c.priority)
     query = select(*columns, FINDING.c.failure.label("now"), FINDING.c.route, FINDING.c.confidence)
     gone = []
     for row in connection.execute(query.select_from(joined).where(unsent)).all():
-        if row.route != Route.behaviour.value:
+        ticket = row.reason == QueueReason.ticket.value
+        present = None if ticket else row.now
+        if row.route != (Route.ticket if ticket else Route.behaviour).value:
             gone.append(row.interaction_id)
-        elif (row.now, row.confidence) != (row.failure, row.priority):
+        elif (present, row.confidence) != (row.failure, row.priority):
             this = QUEUE.c.interaction_id == row.interaction_id
-            connection.execute(update(QUEUE).where(this).values(failure=row.now, priority=row.confidence))
+            connection.execute(update(QUEUE).where(this).values(failure=present, priority=row.confidence))
     for some in chunks(gone):
         connection.execute(delete(QUEUE).where(QUEUE.c.interaction_id.in_(some)))
     return len(gone)
@@ -190,13 +196,17 @@ def _audit_budget(settings: MiningSettings) -> int:
 
 def _candidates(connection: Connection, settings: MiningSettings) -> dict[str, list[_Candidate]]:
     """Flagged records that are neither queued, nor reviewed, nor of the audit slice, the surest first."""
-    query = select(FINDING.c.interaction_id, FINDING.c.failure, FINDING.c.confidence).where(
-        FINDING.c.route == Route.behaviour.value, _new(FINDING.c.interaction_id)
-    )
+    columns = (FINDING.c.interaction_id, FINDING.c.failure, FINDING.c.confidence, FINDING.c.route)
+    wanted = FINDING.c.route.in_([Route.behaviour.value, Route.ticket.value])
     found: dict[str, list[_Candidate]] = {}
-    for row in connection.execute(query):
-        candidate = _Candidate(*row)
-        if settings.shares.get(candidate.failure, 0) > 0 and not drawn_for_audit(candidate.id, settings):
+    for identifier, failure, confidence, route in connection.execute(
+        select(*columns).where(wanted, _new(FINDING.c.interaction_id))
+    ):
+        ticket = route == Route.ticket.value
+        candidate = _Candidate(identifier, QueueReason.ticket.value if ticket else failure, confidence)
+        # tickets are no answers of the application: the audit slice leaves them out
+        audited = not ticket and drawn_for_audit(identifier, settings)
+        if settings.shares.get(candidate.failure, 0) > 0 and not audited:
             found.setdefault(candidate.failure, []).append(candidate)
     for some in found.values():
         some.sort(key=lambda candidate: (-candidate.confidence, _draw(candidate.id, settings.seed)))
@@ -242,7 +252,7 @@ def _waiting(connection: Connection) -> dict[str, int]:
     return dict(counts)
 
 
-def _insert(connection: Connection, reason: QueueReason, items: list[tuple[str, str | None, float]]) -> None:
+def _insert(connection: Connection, reason: QueueReason, items: Sequence[tuple[str, str | None, float]]) -> None:
     moment = now()
     rows = [
         {

@@ -230,6 +230,8 @@ def _read(turn: Turn, around: Sequence[Turn], settings: SignalSettings) -> Itera
 
 
 def _asked_again(turn: Turn, later: Turn, settings: SignalSettings) -> bool:
+    if turn.at == later.at:
+        return False  # which one came first is not known, nor is the time of records without one
     if turn.question == later.question:
         return later.at - turn.at > DOUBLE_CLICK
     if turn.words == later.words:

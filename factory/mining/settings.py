@@ -40,15 +40,17 @@ class MiningSettings(Section):
     """Share of the budget that is uniformly random, unseen by the miner, never trained on."""
     shares: dict[str, float] = Field(
         default_factory=lambda: {
-            "unfaithful": 0.35,
+            "unfaithful": 0.3,
             "over_refusal": 0.1,
             "incomplete": 0.1,
             "bad_citation": 0.15,
             "bad_format": 0.05,
-            "missing_abstention": 0.25,
+            "missing_abstention": 0.2,
+            "ticket": 0.1,
         }
     )
-    """Share of the rest per failure; what a failure does not use goes to the others, in this order."""
+    """Share of the rest per failure, and of resolved tickets; what one does not use goes to the others, in this
+    order."""
     per_user: int = Field(default=20, ge=1)
     """Records of one user that may be queued at a time, so that nobody can flood the queue."""
     seed: int = 17
@@ -65,9 +67,10 @@ class MiningSettings(Section):
 
     @model_validator(mode="after")
     def _shares_are_known(self) -> "MiningSettings":
-        from logs_schema.taxonomy import ROUTES, Failure, Route
+        from logs_schema.taxonomy import ROUTES, Failure, QueueReason, Route
 
         reviewable = {failure.value for failure in Failure if ROUTES[failure] is Route.behaviour}
+        reviewable.add(QueueReason.ticket.value)
         unknown = sorted(set(self.shares) - reviewable)
         if unknown:
             raise ValueError(

@@ -91,7 +91,7 @@ def _line(number: int, names: list[str], cells: list[str]) -> Line:
     except ValueError as error:
         # bytes that are not UTF-8 were read as surrogates
         return Line(number, None, f"{error}, or is not UTF-8", text)
-    return Line(number, value, None, text)
+    return Line(number, value, None, text, sum(map(len, cells)))
 
 
 def _texts(pieces: Iterator[bytes]) -> Iterator[str]:

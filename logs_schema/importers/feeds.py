@@ -11,11 +11,11 @@ from sqlalchemy import Connection, Engine
 from logs_schema.errors import ConfigurationError, InputError
 from logs_schema.importers.csv_rows import FORMATS, read_rows
 from logs_schema.importers.fields import reason_of
-from logs_schema.importers.read import Line, expand
+from logs_schema.importers.read import Line, batches, expand
 from logs_schema.importers.rejects import Rejects
 from logs_schema.importers.run import BATCH, FileReport
 from logs_schema.records import Value
-from logs_schema.rows import IMPORT_RUN, chunks
+from logs_schema.rows import IMPORT_RUN
 from logs_schema.scores import Track
 from logs_schema.store import SaveCounts, writing
 from logs_schema.tables import now
@@ -89,7 +89,7 @@ def import_feed(
     for file in expand(files):
         started_at, total, read = now(), SaveCounts(), 0
         with Rejects(rejects, file) as bad:
-            for chunk in chunks(track(read_rows(file, format), description=file), BATCH):
+            for chunk in batches(track(read_rows(file, format), description=file), BATCH):
                 read += len(chunk)
                 parsed: list[tuple[Line, T]] = []
                 for line in chunk:

@@ -45,7 +45,7 @@ def parse(value: dict[str, Any], source: str) -> Parsed:
             "source_id": named or content_hash(identity),
             "occurred_at": occurred_at,
             "history": _list(value, "history"),
-            "contexts": [_context(context) for context in _list(value, "contexts")],
+            "contexts": [context_of(context) for context in _list(value, "contexts")],
             "response": value.get("response") or ("" if value.get("error") else value.get("response")),
             "prompt": _prompt(value.get("prompt")),
             "session_id": text_of(value.get("session_id")),
@@ -67,7 +67,8 @@ def _list(value: dict[str, Any], name: str) -> list[Any]:
     return found
 
 
-def _context(value: Any) -> Any:
+def context_of(value: Any) -> Any:
+    """Fields of a `Context`, from text or an object that names them; anything else is left to validation."""
     if isinstance(value, str):
         return {"text": value}
     if not isinstance(value, dict):

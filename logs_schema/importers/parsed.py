@@ -1,8 +1,12 @@
 """What every log format gives: how it is recognised, and what one of its lines parses to."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
 from typing import Any, NamedTuple
 
+from pydantic import ValidationError
+
+from logs_schema.importers.fields import UNDATED, reason_of
 from logs_schema.importers.spans import Span
 from logs_schema.records import Feedback, RagRecord, Trace
 
@@ -32,3 +36,38 @@ class Format(NamedTuple):
     parse: Callable[[dict[str, Any], str], Parsed]
     """(JSON object, name of the application where the line gives none) to what it holds. Raises ValueError with the
     reason when nothing of the line can be used (pydantic's ValidationError is one)."""
+
+
+def gathered(values: Iterable[dict[str, Any]], source: str, parse: Callable[[dict[str, Any], str], Parsed]) -> Parsed:
+    """What the members of one line hold together; those that cannot be used become problems."""
+    records: list[RagRecord] = []
+    spans: list[Span] = []
+    feedback: list[tuple[Trace, Feedback]] = []
+    problems: list[str] = []
+    for value in values:
+        try:
+            parsed = parse(value, source)
+        except ValidationError as error:
+            problems.append(reason_of(error))
+        except ValueError as error:
+            problems.append(str(error))
+        else:
+            records += parsed.records
+            spans += parsed.spans
+            feedback += parsed.feedback
+            problems += parsed.problems
+    return Parsed(records, spans, feedback, problems)
+
+
+def dated(format: Format, moment: datetime) -> Format:
+    """The format, with a moment for records whose format tells none."""
+
+    def parse(value: dict[str, Any], source: str) -> Parsed:
+        parsed = format.parse(value, source)
+        records = [
+            record.model_copy(update={"occurred_at": moment}) if record.occurred_at == UNDATED else record
+            for record in parsed.records
+        ]
+        return parsed._replace(records=records)
+
+    return format._replace(parse=parse)

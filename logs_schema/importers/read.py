@@ -9,7 +9,7 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,10 +20,11 @@ from logs_schema.importers.fields import DEPTH_LIMIT, check, no_constant
 from logs_schema.importers.split import level_of, lines, values
 from logs_schema.importers.unpack import PIECE, STDIN, Damaged, Opened, opened
 
-__all__ = ["STDIN", "Line", "expand", "read_lines"]
+__all__ = ["STDIN", "Line", "batches", "expand", "read_lines"]
 
 LINE_LIMIT = 16 * 1024 * 1024
 """Bytes of one log line at the most."""
+BATCH_BYTES = 8 * 1024 * 1024
 EXCERPT = 2000
 """Characters of a rejected line that are kept."""
 ENDINGS = (".json", ".jsonl", ".ndjson", ".parquet")
@@ -42,6 +43,8 @@ class Line(NamedTuple):
     reason: str | None
     text: str
     """Beginning of the line, for the rejects file."""
+    size: int = 0
+    """Bytes of the line, as far as it was read."""
 
 
 def expand(files: Sequence[str]) -> list[str]:
@@ -94,6 +97,20 @@ def _inside(folder: Path) -> list[str]:
 
 def _filled(path: Path) -> bool:
     return path.is_file() and path.stat().st_size > 0
+
+
+def batches(lines: Iterable[Line], count: int, size: int = BATCH_BYTES) -> Iterator[list[Line]]:
+    """Lists of at most `count` lines that are not much larger than `size` bytes together."""
+    held: list[Line] = []
+    weight = 0
+    for line in lines:
+        held.append(line)
+        weight += line.size
+        if len(held) == count or weight >= size:
+            yield held
+            held, weight = [], 0
+    if held:
+        yield held
 
 
 def read_lines(file: str, *, limit: int = LINE_LIMIT) -> Iterator[Line]:
@@ -166,7 +183,7 @@ def _row(number: int, value: dict[str, Any] | None, reason: str, limit: int) -> 
     text = json.dumps(value, ensure_ascii=False)
     if len(text) > limit:
         reason = f"longer than {limit:,} characters"
-    return Line(number, None if reason else value, reason or None, text[:EXCERPT])
+    return Line(number, None if reason else value, reason or None, text[:EXCERPT], len(text))
 
 
 def _parsed(number: int, data: bytes, whole: bool, limit: int) -> Line:
@@ -187,4 +204,4 @@ def _parsed(number: int, data: bytes, whole: bool, limit: int) -> Line:
         return Line(number, None, f"nested deeper than {DEPTH_LIMIT}", excerpt)
     except ValueError as error:
         return Line(number, None, str(error), excerpt)
-    return Line(number, value, None, excerpt)
+    return Line(number, value, None, excerpt, len(data))

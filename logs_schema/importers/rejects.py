@@ -11,6 +11,11 @@ from typing import IO
 from logs_schema.errors import ConfigurationError
 from logs_schema.importers.read import Line
 
+KEPT = 10_000
+"""Entries of a rejects file at the most; all are counted."""
+REASON = 500
+"""Characters of a reason at the most: it may quote the log."""
+
 
 class Rejects:
     """Context manager: collects rejected lines in a file that appears whole when the block ends well.
@@ -32,11 +37,13 @@ class Rejects:
     def add(self, line: Line, reason: str) -> None:
         """Keep one line and the reason."""
         self.count += 1
-        if self.path is None:
+        if self.path is None or self.count > KEPT + 1:
             return
         if self._stream is None:
             self._stream = self._open(self._partial(self.path))
-        entry = {"file": self.file, "line": line.number, "reason": reason, "text": line.text}
+        entry = {"file": self.file, "line": line.number, "reason": reason[:REASON], "text": line.text}
+        if self.count > KEPT:
+            entry |= {"reason": f"from here on only counted: {KEPT:,} are kept", "text": ""}
         self._stream.write(json.dumps(entry) + "\n")
 
     def __enter__(self) -> "Rejects":

@@ -89,6 +89,7 @@ def values(pieces: Iterator[bytes], limit: int, level: int) -> Iterator[tuple[by
             if ends:
                 yield bytes(value), size <= limit
                 value, size = bytearray(), 0
+    if depth in {0, level}:
+        yield bytes(value), size <= limit
     if depth or quoted:
         raise Damaged("it ends in the middle of a JSON value")
-    yield bytes(value), size <= limit

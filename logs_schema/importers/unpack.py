@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import re
 import sys
 import zlib
 from collections.abc import Iterator
@@ -23,7 +24,8 @@ WINDOW_LOG = 27
 STDIN = "-"
 PARQUET = b"PAR1"
 GZIP = b"\x1f\x8b"
-ZSTD = b"\x28\xb5\x2f\xfd"
+ZSTD = re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18")
+"""A frame, or one to be skipped: parallel writers begin with those."""
 REFUSED = {b"PK\x03\x04": "a zip archive", b"BZh": "bzip2", b"\xfd7zX": "xz"}
 
 
@@ -80,7 +82,7 @@ def opened(file: str) -> Iterator[Opened]:
             yield Opened(True, stream, _pieces(counted, counted, ()))
         elif head.startswith(GZIP):
             yield Opened(False, stream, _pieces(gzip.GzipFile(fileobj=cast(Any, counted)), counted, (zlib.error,)))
-        elif head == ZSTD:
+        elif ZSTD.match(head):
             unpacked, error_kind = _zstd(counted)
             yield Opened(False, stream, _pieces(unpacked, counted, (error_kind,)))
         else:

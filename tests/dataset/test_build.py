@@ -28,7 +28,7 @@ from logs_schema.examples import TrainingExample
 from logs_schema.records import Context, Feedback, FeedbackKind, Message, PromptTemplate, passage_hash
 from logs_schema.store import load_records, open_store, save_feedback
 from logs_schema.tables import DatasetRow, DatasetVersion, SplitPlacement
-from logs_schema.taxonomy import ExampleKind, Split
+from logs_schema.taxonomy import TICKET, ExampleKind, Split
 from tests.dataset.world import HOUSE, START, THINGS, World, abstains, asked, examples, ideal, passage, words_held
 
 
@@ -50,6 +50,13 @@ def _new_world() -> Iterator[World]:
         engine = open_store(f"sqlite:///{folder}/store.db")
         yield World(engine, Path(folder) / "datasets")
         engine.dispose()
+
+
+def test_a_reviewed_ticket_is_a_row_without_a_production_answer(world: World) -> None:
+    world.fill(range(30), abstentions=12, audit=3)
+    ticket = world.review(asked(900, 35, [35], response="", tags=(TICKET,)), "answer", ideal(35))
+    (row,) = (row for row in _examples(world.build()) if row.record_id == ticket)
+    assert row.production_response is None and ideal(35)[:-1] in row.completion
 
 
 def test_rows_are_rendered_as_production_shows_them(world: World) -> None:
