@@ -7,7 +7,7 @@ from sqlmodel import Session, col, select
 
 from factory.jobs import last_run
 from factory.settings import ScheduleSettings
-from logs_schema.coverage import collapsed
+from logs_schema.collapse import collapsed
 from logs_schema.records import Value
 from logs_schema.tables import (
     Adapter,

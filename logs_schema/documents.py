@@ -7,24 +7,21 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from pydantic import Field, model_validator
 from sqlalchemy import Connection, Engine, func, select, update
 
-from logs_schema.errors import InputError
 from logs_schema.records import UtcDatetime, Value, passage_hash
 from logs_schema.rows import CONTEXT, DOCUMENT, EARLIEST, FINDING, INTERACTION, chunks, put
 from logs_schema.store import SaveCounts
 from logs_schema.tables import now
 from logs_schema.taxonomy import Failure
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 SEARCHED_AGAIN = timedelta(days=30)
 """Records no older than this before the newest one are searched again when texts of the corpus change."""
 UNANSWERED = (
+    Failure.stale_context,
     Failure.missing_abstention,
     Failure.retrieval_miss,
     Failure.knowledge_gap,
@@ -198,12 +195,13 @@ def texts_of(engine: Engine, identities: Sequence[tuple[str, str]]) -> list[Docu
 
 def _current(rows: Any) -> Iterator[tuple[str, str]]:
     for doc_id, versions in groupby(rows, key=lambda row: row.doc_id):
-        newest = max(versions, key=_row_age)
+        newest = max(versions, key=row_age)
         if not newest.withdrawn:
             yield doc_id, newest.key
 
 
-def _row_age(row: Any) -> tuple[datetime, bool, int, datetime, str]:
+def row_age(row: Any) -> tuple[datetime, bool, int, datetime, str]:
+    """Orders rows of `document` from the oldest version to the newest."""
     return _age((row.imported_at, Version(row.updated_at, row.version, row.withdrawn)))
 
 
@@ -212,111 +210,3 @@ def _age(seen: tuple[datetime, Version]) -> tuple[datetime, bool, int, datetime,
     imported_at, (updated_at, version, withdrawn) = seen
     number = int(version) if version and version.isdecimal() and len(version) < 19 else -1
     return (updated_at or EARLIEST, withdrawn, number, imported_at, version or "")
-
-
-class DocumentSummary(Value):
-    """A document in one line."""
-
-    doc_id: str
-    versions: int
-    version: str | None
-    """Name of the newest version."""
-    updated_at: UtcDatetime | None
-    withdrawn: bool
-    has_text: bool
-    title: str | None
-
-
-class DocumentList(Value):
-    """Documents of the feed, by id."""
-
-    documents: tuple[DocumentSummary, ...]
-    total: int
-    """How many there are without the limit."""
-
-    def text(self) -> str:
-        """One line each."""
-        if not self.total:
-            return "No documents were imported. `factory documents import FILE` takes in your corpus."
-        lines = [f"{d.doc_id}  {_told(d)}, {d.versions} version{'s' * (d.versions != 1)}" for d in self.documents]
-        return "\n".join([*lines, "", f"{len(self.documents)} of {self.total:,} documents."])
-
-
-class DocumentView(Value):
-    """A document with all its versions, the oldest first."""
-
-    doc_id: str
-    versions: tuple[Document, ...]
-    retrieved: int
-    """Contexts of the logs that come from it."""
-
-    def text(self) -> str:
-        """One line a version, and the newest text."""
-        lines = [f"{self.doc_id}: retrieved {self.retrieved:,} times"]
-        for version in self.versions:
-            size = f"{len(version.text):,} characters" if version.text else "no text"
-            told = (version.title, version.url, f"text hash {version.text_hash}" if version.text_hash else None)
-            state = "withdrawn" if version.withdrawn else size
-            lines.append(f"  {_when(version)} · {' · '.join(part for part in (state, *told) if part)}")
-        newest = self.versions[-1]
-        return "\n".join([*lines, "", newest.text] if newest.text else lines)
-
-
-def list_documents(engine: Engine, *, limit: int | None = None, withdrawn: bool = False) -> DocumentList:
-    """Documents of the feed, by id; only those taken down with `withdrawn`."""
-    columns = [DOCUMENT.c[name] for name in DOCUMENT.c.keys() if name != "text"]  # noqa: SIM118
-    query = select(*columns, DOCUMENT.c.text.is_not(None).label("has_text")).order_by(DOCUMENT.c.doc_id)
-    found: list[DocumentSummary] = []
-    total = 0
-    with engine.connect() as connection:
-        rows = connection.execution_options(yield_per=STREAMED).execute(query)
-        for doc_id, group in groupby(rows, key=lambda row: str(row.doc_id)):
-            versions = sorted(group, key=_row_age)
-            newest = versions[-1]
-            if withdrawn and not newest.withdrawn:
-                continue
-            total += 1
-            if limit is None or total <= limit:
-                same = {name: getattr(newest, name) for name in ("version", "updated_at", "withdrawn", "title")}
-                found.append(
-                    DocumentSummary(
-                        doc_id=doc_id, versions=len(versions), has_text=newest.has_text and not newest.withdrawn, **same
-                    )
-                )
-    return DocumentList(documents=tuple(found), total=total)
-
-
-def documents_frame(engine: Engine) -> "pd.DataFrame":
-    """The same as a DataFrame: the columns of DocumentSummary."""
-    import pandas as pd
-
-    rows = [summary.model_dump() for summary in list_documents(engine).documents]
-    return pd.DataFrame(rows, columns=list(DocumentSummary.model_fields))
-
-
-def load_document(engine: Engine, doc_id: str) -> DocumentView:
-    """A document with its versions.
-
-    Raises:
-        InputError: the feed does not hold it.
-    """
-    with engine.connect() as connection:
-        rows = connection.execute(select(DOCUMENT).where(DOCUMENT.c.doc_id == doc_id)).all()
-        retrieved = connection.scalar(select(func.count()).where(CONTEXT.c.doc_id == doc_id)) or 0
-    if not rows:
-        raise InputError(f"The documents feed holds no {doc_id!r}: see `factory documents list`.")
-    versions = tuple(
-        Document(**{name: getattr(row, name) for name in Document.model_fields}) for row in sorted(rows, key=_row_age)
-    )
-    return DocumentView(doc_id=doc_id, versions=versions, retrieved=retrieved)
-
-
-def _told(summary: DocumentSummary) -> str:
-    state = "withdrawn" if summary.withdrawn else "with text" if summary.has_text else "without text"
-    return f"{_when(summary)}, {state}"
-
-
-def _when(version: DocumentSummary | Document) -> str:
-    named = f"version {version.version}" if version.version else None
-    dated = f"{version.updated_at:%Y-%m-%d %H:%M} UTC" if version.updated_at else None
-    return " · ".join(part for part in (named, dated) if part) or "undated"

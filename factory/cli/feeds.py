@@ -95,7 +95,7 @@ def documents_list(
     as_json: AsJson = False,
 ) -> None:
     """List the documents of the corpus with their newest version."""
-    from logs_schema.documents import list_documents
+    from logs_schema.document_views import list_documents
 
     emit(list_documents(store_of(ctx), limit=limit, withdrawn=withdrawn), as_json)
 
@@ -107,6 +107,6 @@ def documents_show(
     as_json: AsJson = False,
 ) -> None:
     """Show a document with all its versions, and the newest text."""
-    from logs_schema.documents import load_document
+    from logs_schema.document_views import load_document
 
     emit(load_document(store_of(ctx), document), as_json)

@@ -53,7 +53,7 @@ def diagnose(
     if reason:
         return _finding(record, scores, {}, (), reason)
     case = read_case(record, scores, settings=settings, house=house, versions=versions)
-    if search and not (case.held or case.record.truncated or case.stale):
+    if search and not (case.held or case.record.truncated):
         written = case.opinion.correction
         case = case._replace(searched=search(record, written.text if written and not written.abstains else None))
     failures = _behaviour(case)
@@ -151,8 +151,9 @@ def _causes(case: Case, failures: dict[Failure, float]) -> dict[Failure, float]:
     if case.stale:
         used = {case.answer.context} | {support.context for support in case.judged}
         causes[Failure.stale_context] = 0.9 if used & set(case.stale) else 0.5
-    if not case.held and not causes:
-        cause, factor = _in_corpus(case)
+    cause, factor = _in_corpus(case)
+    known = Failure.truncated_context in causes or (causes and cause is Failure.insufficient_context)
+    if not case.held and not known:
         sure = 0.9 if not case.record.contexts else 0.7 if case.opinion.correction else 0.2 - 0.5 * case.sufficient
         causes[cause] = sure * factor
     return causes
@@ -160,7 +161,8 @@ def _causes(case: Case, failures: dict[Failure, float]) -> dict[Failure, float]:
 
 def _in_corpus(case: Case) -> tuple[Failure, float]:
     """Why the contexts do not hold the answer, and how clear that is: the corpus was searched, or nothing is known."""
-    if case.searched is None:
+    outdated = {case.record.contexts[rank].doc_id for rank in case.stale}
+    if case.searched is None or (case.searched.hit and case.searched.hit.doc_id in outdated):
         return Failure.insufficient_context, 1.0
     covered = case.searched.hit.covered if case.searched.hit else 0.0
     needed = GROUNDED if case.opinion.correction else case.settings.sufficient

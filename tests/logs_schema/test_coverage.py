@@ -14,7 +14,8 @@ from factory.mining.sessions import read_sessions
 from factory.mining.settings import SignalSettings
 from factory.settings import ScheduleSettings
 from factory.status import status
-from logs_schema.coverage import FIELDS, Coverage, collapsed, coverage_report, percent
+from logs_schema.collapse import collapsed
+from logs_schema.coverage import FIELDS, Coverage, coverage_report, percent
 from logs_schema.records import Context, Feedback, FeedbackKind, PromptTemplate
 from logs_schema.store import save_feedback, save_records
 from logs_schema.weeks import table_of, weeks, weeks_frame

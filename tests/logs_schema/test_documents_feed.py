@@ -14,15 +14,13 @@ from sqlalchemy import Engine, select
 from typer.testing import CliRunner
 
 from factory.cli.app import app
+from logs_schema.document_views import documents_frame, list_documents, load_document
 from logs_schema.documents import (
     Document,
     Version,
     current_texts,
-    documents_frame,
     histories,
     latest_documents,
-    list_documents,
-    load_document,
     save_documents,
 )
 from logs_schema.errors import InputError

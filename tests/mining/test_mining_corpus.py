@@ -139,6 +139,23 @@ def test_the_feed_tells_which_version_was_there(engine: Engine, make: Any) -> No
     assert gone.failure is F.stale_context and "had been withdrawn on 2026-10-28" in gone.why
 
 
+def test_an_outdated_context_does_not_hide_what_the_corpus_holds(engine: Engine, make: Any) -> None:
+    record = make(1, query="how many kilometres does the battery of the cargo bike last", response=UNSURE)
+    old = Context(text=BATTERY.replace("60 kilometres", "days"), doc_id="plans", version="1")
+    asked = record.model_copy(update={"contexts": (Context(text="Plans.", doc_id="plans", version="1"),)})
+    day = datetime(2026, 3, 1, tzinfo=UTC)
+    plans = [Document(doc_id="plans", version=f"{n}", updated_at=day + timedelta(n), text="Plans.") for n in (1, 2)]
+    feed(engine, *corpus(), *plans)
+    assert mined(engine, asked).secondary == (F.knowledge_gap,)
+    feed(engine, Document(doc_id="battery", updated_at=day, text=BATTERY))
+    finding = mined(engine, asked)
+    assert (finding.failure, finding.secondary) == (F.stale_context, (F.retrieval_miss,))
+    feed(engine, Document(doc_id="battery", withdrawn=True, updated_at=day + timedelta(1)))
+    feed(engine, Document(doc_id="plans", version="3", updated_at=day + timedelta(3), text=BATTERY))
+    same = mined(engine, asked.model_copy(update={"contexts": (*asked.contexts, old)}))
+    assert F.retrieval_miss not in same.secondary, "the newer version of what was retrieved holds it"
+
+
 @given(st.lists(st.sampled_from(["Short one.", "A much longer sentence about bikes and plans. ", "\n", "word " * 90])))
 @settings(max_examples=50, deadline=None)
 def test_passages_hold_every_word_once(parts: Sequence[str]) -> None:
