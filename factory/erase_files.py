@@ -9,8 +9,9 @@ from sqlalchemy import Engine, select
 from logs_schema.database import writing
 from logs_schema.examples import TrainingExample
 from logs_schema.files import write_atomic
-from logs_schema.forgetting import DOCUMENT, mark, note_examples, tainted
+from logs_schema.forgetting import note_examples, tainted
 from logs_schema.importers.read import EXCERPT
+from logs_schema.marks import Kind, mark
 from logs_schema.records import Value, passage_hash
 from logs_schema.tables import DatasetVersion
 from logs_schema.taxonomy import Split
@@ -55,7 +56,7 @@ def erase_from_files(
         engine: the store, which notes the rows as forgotten.
         records: ids of records whose rows go.
         passages: hashes of passages that go with every row that shows them.
-        documents: hashes (`forgetting.mark`) of documents, likewise.
+        documents: hashes (`marks.mark`) of documents, likewise.
         key: the store's key.
         answers: folders with kept answers.
     """
@@ -66,7 +67,7 @@ def erase_from_files(
     def goes(row: TrainingExample) -> bool:
         return row.record_id in records or any(
             passage_hash(context.text) in passages
-            or (documents and context.doc_id and mark(key, DOCUMENT, context.doc_id).hash in documents)
+            or (documents and context.doc_id and mark(key, Kind.document, context.doc_id).hash in documents)
             for context in row.contexts
         )
 

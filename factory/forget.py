@@ -6,6 +6,7 @@ that was cut off is completed by the next one, whatever that is asked to forget.
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import Connection, Engine, select, update
 
@@ -14,19 +15,19 @@ from factory.settings import Settings
 from logs_schema.database import pack, writing
 from logs_schema.errors import FactoryError, InputError
 from logs_schema.forgetting import (
-    DOCUMENT,
-    FORGOTTEN,
+    FILES,
     NOTHING,
-    USER,
     Gone,
     Taint,
+    forget_documents,
     forget_feedback_by,
     forget_traces,
     forgotten_examples,
-    mark,
+    push_again,
     tainted,
 )
 from logs_schema.keys import store_key, store_key_in
+from logs_schema.marks import FORGOTTEN, Kind, mark
 from logs_schema.pii.replace import cleaner
 from logs_schema.records import Trace, Value
 from logs_schema.rows import CHUNK, CONTEXT, FEEDBACK, INTERACTION, PENDING, chunks, put
@@ -153,11 +154,9 @@ def _forget_in_store(
         for some in chunks(traces):
             rows += forget_traces(connection, key, some)
         rows = rows._replace(feedback=rows.feedback + (forget_feedback_by(connection, users) if users else 0))
-        named = [*((USER, name) for name in users), *((DOCUMENT, name) for name in documents)]
-        marks = [
-            {**mark(key, kind, name)._asdict(), "record_id": None, "left_to_do": {"files": []}, "forgotten_at": moment}
-            for kind, name in named
-        ]
+        rows += forget_documents(connection, key, documents)
+        left: dict[str, Any] = {"record_id": None, "left_to_do": {FILES: []}, "forgotten_at": moment}
+        marks = [{**mark(key, Kind.user, name)._asdict(), **left} for name in users]
         put(connection, FORGOTTEN, marks, replace=True)
         result = _InStore(rows=rows, datasets=tainted(connection, known))
         if dry_run:
@@ -198,7 +197,7 @@ def _wanted(
 def _spans_of(connection: Connection, users: set[str], documents: set[str]) -> Iterator[Trace]:
     """Traces with a waiting span of the users, or one that shows the documents."""
     query = select(PENDING.c.source, PENDING.c.trace_id, PENDING.c.span)
-    for source, trace_id, span in connection.execution_options(yield_per=CHUNK).execute(query):
+    for source, trace_id, span in connection.execute(query.execution_options(yield_per=CHUNK)):
         shown = {each.get("doc_id") for name in ("documents", "reranked") for each in span.get(name, ())}
         if span.get("user_id") in users or shown & documents:
             yield Trace(source, trace_id)
@@ -214,34 +213,37 @@ def _finish(engine: Engine, settings: Settings) -> tuple[FilesGone, int, list[st
     if not due:
         return FilesGone(), 0, []
     left: list[str] = []
-    on_disk = [row for row in due if "files" in row.left_to_do]
+    on_disk = [row for row in due if FILES in row.left_to_do]
     files = FilesGone()
     if on_disk:
         files = erase_from_files(
             engine,
             records={row.record_id for row in on_disk if row.record_id},
-            passages={each for row in on_disk for each in row.left_to_do["files"]},
-            documents={row.hash for row in on_disk if row.kind == DOCUMENT},
+            passages={each for row in on_disk for each in row.left_to_do[FILES]},
+            documents={row.hash for row in on_disk if row.kind == Kind.document},
             key=store_key(engine),
             answers=[settings.path(settings.evaluation.folder), settings.path(settings.training.cache)],
         )
     try:
         if engine.url.database and engine.dialect.name == "sqlite":
             pack(Path(engine.url.database))
-        _done(engine, [row.hash for row in on_disk], "files")
+        _done(engine, [row.hash for row in on_disk], FILES)
     except FactoryError as error:
         left.append(f"{error}; run `factory logs forget` again")
     in_argilla = 0
     labeling = settings.labeling.located(settings.root)
-    for target in sorted({row.left_to_do["argilla"] for row in due if "argilla" in row.left_to_do}):
-        there = [row for row in due if row.left_to_do.get("argilla") == target]
+    for target in sorted({work for row in due for work in row.left_to_do if work != FILES}):
+        there = [row for row in due if target in row.left_to_do]
+        ids = sorted({each for row in there for each in row.left_to_do[target]})
         try:
             from labeling.erase import erase
 
-            in_argilla += erase(labeling, target, [row.record_id for row in there])
-            _done(engine, [row.hash for row in there], "argilla")
+            in_argilla += erase(labeling, target, ids)
+            with writing(engine) as connection:
+                push_again(connection, ids)
+            _done(engine, [row.hash for row in there], target)
         except (FactoryError, ImportError) as error:  # the client may not be installed here
-            left.append(f"{len(there)} records in Argilla: {error}; then run `factory logs forget` again")
+            left.append(f"{len(ids)} records in Argilla: {error}; then run `factory logs forget` again")
     return files, in_argilla, left
 
 

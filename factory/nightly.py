@@ -64,7 +64,7 @@ def nightly(engine: Engine, settings: Settings, *, track: Track) -> NightlyRepor
             )
         else:
             texts.append(f"import: no file matches {', '.join(settings.imports.files)} in {settings.root}")
-        done("mine", mine(engine, settings.mining, settings.house, track=track))
+        done("mine", mine(engine, settings.mining, settings.house, signals=settings.signals, track=track))
         labeling = settings.labeling.located(settings.root)
         done("push", push(engine, labeling, settings.house, draft=correction_draft, track=track))
         abstains = abstention_detector(settings)

@@ -1,46 +1,39 @@
-"""Forgetting: rows leave the store, and a keyed hash stays, so that a later import leaves them out.
-
-A hash that nobody can turn back is all that is kept of a trace, a user or a document.
-"""
+"""Forgetting: rows leave the store, and a mark stays, so that a later import leaves them out (see `admission`)."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
-from datetime import datetime
+from collections.abc import Iterable, Sequence, Set
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 from sqlalchemy import Connection, Table, and_, delete, exists, func, select, update
 
-from logs_schema.keys import keyed, store_key_in
-from logs_schema.records import Feedback, RagRecord, Trace, Value, record_id
+from logs_schema.marks import FORGOTTEN, Kind, mark
+from logs_schema.records import Trace, Value, record_id
 from logs_schema.rows import (
+    CHUNK,
     CONTEXT,
+    DOCUMENT,
     FEEDBACK,
     FINDING,
     INTERACTION,
     JOINED,
     PENDING,
+    WATERMARK,
     chunks,
     drop_orphans,
     load,
     put,
 )
-from logs_schema.tables import DatasetRow, Forgotten, ForgottenExample, QueueItem, Review, now
-from logs_schema.taxonomy import Split
+from logs_schema.tables import DatasetRow, ForgottenExample, QueueItem, Review, now
+from logs_schema.taxonomy import QueueReason, Split
 
-FORGOTTEN: Table = Forgotten.__table__  # type: ignore[attr-defined]
 FORGOTTEN_EXAMPLE: Table = ForgottenExample.__table__  # type: ignore[attr-defined]
 QUEUE: Table = QueueItem.__table__  # type: ignore[attr-defined]
 REVIEW: Table = Review.__table__  # type: ignore[attr-defined]
 DATASET_ROW: Table = DatasetRow.__table__  # type: ignore[attr-defined]
-
-TRACE, USER, DOCUMENT = "trace", "user", "document"
-
-
-class Mark(NamedTuple):
-    """What the store remembers of something forgotten."""
-
-    kind: str
-    hash: str
+FILES = "files"
+"""What is left to do in files: passages (hashes) whose dataset rows go. Other work is named by the Argilla it is in."""
+BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Gone(NamedTuple):
@@ -54,13 +47,15 @@ class Gone(NamedTuple):
     findings: int
     queued: int
     reviews: int
+    documents: int = 0
+    """Versions of documents."""
 
     def __add__(self, other: tuple[int, ...]) -> "Gone":  # type: ignore[override]
         """Counts of both."""
         return Gone(*(one + another for one, another in zip(self, other, strict=True)))
 
 
-NOTHING = Gone(0, 0, 0, 0, 0, 0, 0, 0)
+NOTHING = Gone(*[0] * 9)
 
 
 class Taint(Value):
@@ -73,91 +68,6 @@ class Taint(Value):
     def text(self) -> str:
         """Such as `2 train, 1 test`."""
         return ", ".join(f"{count} {side.value}" for side in Split if (count := getattr(self, side.value)))
-
-
-# --- at the door: what an import may bring in -------------------------------------------------------
-
-
-def admitted(connection: Connection, records: Sequence[RagRecord]) -> list[RagRecord]:
-    """The records that were not forgotten.
-
-    Forgotten are: those of a forgotten trace, those of a forgotten user from before that, and those that
-    show a forgotten document. What the store holds of the others' traces goes too.
-    """
-    if not _anything(connection):
-        return list(records)
-    key = store_key_in(connection)
-    marks = {index: list(_marks(key, record)) for index, record in enumerate(records)}
-    known = _known(connection, (mark for some in marks.values() for mark in some))
-    refused = [
-        record
-        for index, record in enumerate(records)
-        if any(
-            mark in known and (mark.kind != USER or record.occurred_at <= known[mark])  # a user may come back
-            for mark in marks[index]
-        )
-    ]
-    forget_traces(connection, key, [Trace(record.source, record.source_id) for record in refused])
-    left_out = {record.record_id for record in refused}
-    return [record for record in records if record.record_id not in left_out]
-
-
-def admitted_feedback(
-    connection: Connection, feedback: Mapping[Trace, Sequence[Feedback]]
-) -> dict[Trace, Sequence[Feedback]]:
-    """Feedback on traces that were not forgotten, by people who were not (see `admitted`)."""
-    if not _anything(connection):
-        return dict(feedback)
-    key = store_key_in(connection)
-    traces = admitted_traces(connection, feedback)
-    by = {event.by: mark(key, USER, event.by) for trace in traces for event in feedback[trace] if event.by}
-    known = _known(connection, by.values())
-
-    def is_admitted(event: Feedback) -> bool:
-        moment = known.get(by[event.by]) if event.by else None
-        return moment is None or (event.occurred_at is not None and event.occurred_at > moment)
-
-    kept = {trace: [event for event in feedback[trace] if is_admitted(event)] for trace in traces}
-    return {trace: events for trace, events in kept.items() if events}
-
-
-def admitted_traces(connection: Connection, traces: Iterable[Trace]) -> list[Trace]:
-    """Those of the traces that were not forgotten, in their order."""
-    wanted = list(traces)
-    if not wanted or not _anything(connection):
-        return wanted
-    key = store_key_in(connection)
-    marks = {trace: mark(key, TRACE, *trace) for trace in wanted}
-    known = _known(connection, marks.values())
-    return [trace for trace in wanted if marks[trace] not in known]
-
-
-def mark(key: bytes, kind: str, *names: str) -> Mark:
-    """The mark of a trace (source and trace id), a user or a document."""
-    return Mark(kind, keyed(key, "forgotten", kind, *names).hex()[:32])
-
-
-def _marks(key: bytes, record: RagRecord) -> Iterator[Mark]:
-    yield mark(key, TRACE, record.source, record.source_id)
-    if record.user_id:
-        yield mark(key, USER, record.user_id)
-    for doc_id in {context.doc_id for context in record.contexts if context.doc_id}:
-        yield mark(key, DOCUMENT, doc_id)
-
-
-def _anything(connection: Connection) -> bool:
-    return bool(connection.scalar(select(exists(select(FORGOTTEN.c.hash)))))
-
-
-def _known(connection: Connection, marks: Iterable[Mark]) -> dict[Mark, datetime]:
-    found: dict[Mark, datetime] = {}
-    for some in chunks(sorted({each.hash for each in marks})):
-        rows = connection.execute(select(FORGOTTEN).where(FORGOTTEN.c.hash.in_(some)))
-        found |= {Mark(row.kind, row.hash): row.forgotten_at for row in rows}
-    return found
-
-
-# --- deleting ---------------------------------------------------------------------------------------
 
 
 def forget_traces(connection: Connection, key: bytes, traces: Sequence[Trace]) -> Gone:
@@ -183,14 +93,58 @@ def forget_traces(connection: Connection, key: bytes, traces: Sequence[Trace]) -
         gone += deleted
         rows = []
         for trace, identifier in zip(some, ids, strict=True):
-            left = {"files": sorted(only_here.get(identifier, ()))} if any(deleted) else {}
-            left |= {"argilla": targets[identifier]} if identifier in targets else {}
+            left = {FILES: sorted(only_here.get(identifier, ()))} if any(deleted) else {}
+            left |= {targets[identifier]: [identifier]} if identifier in targets else {}
             values = {"record_id": identifier, "left_to_do": left or None, "forgotten_at": moment}
-            rows.append({**mark(key, TRACE, *trace)._asdict(), **values})
+            rows.append({**mark(key, Kind.trace, *trace)._asdict(), **values})
         nothing_left = {"record_id": None, "left_to_do": None, "forgotten_at": moment}
-        rows += [{**mark(key, TRACE, *span)._asdict(), **nothing_left} for span in sorted(spans - set(some))]
+        rows += [{**mark(key, Kind.trace, *span)._asdict(), **nothing_left} for span in sorted(spans - set(some))]
         put(connection, FORGOTTEN, rows, replace=False)
+    if any(gone):  # what the neighbours' sessions showed is read anew, without them
+        connection.execute(update(WATERMARK).values(moment=BEGINNING))
     return gone
+
+
+def forget_documents(connection: Connection, key: bytes, documents: Sequence[str]) -> Gone:
+    """Delete the versions of documents, and the findings that quote them; leave marks with what is still to be done.
+
+    Findings quote what a search of the corpus found. Curators may have been shown them: those records are
+    to be taken out of Argilla, and pushed again. Records that were shown the documents are not looked for.
+    """
+    versions = findings = 0
+    for some in chunks(sorted(set(documents))):
+        versions += connection.execute(delete(DOCUMENT).where(DOCUMENT.c.doc_id.in_(some))).rowcount
+    quoting = _quoting(connection, set(documents)) if versions else {}
+    rows = []
+    for document in sorted(set(documents)):
+        left: dict[str, list[str]] = {FILES: []}
+        for some in chunks(quoting.get(document, ())):
+            shown = QUEUE.c.interaction_id.in_(some), QUEUE.c.reason != QueueReason.audit.value
+            pushed = select(QUEUE.c.interaction_id, QUEUE.c.pushed_to).where(*shown, QUEUE.c.pushed_to.is_not(None))
+            for identifier, target in connection.execute(pushed):
+                left.setdefault(target, []).append(identifier)
+            findings += connection.execute(delete(FINDING).where(FINDING.c.interaction_id.in_(some))).rowcount
+        marked = mark(key, Kind.document, document)._asdict()
+        rows.append({**marked, "record_id": None, "left_to_do": left, "forgotten_at": now()})
+    put(connection, FORGOTTEN, rows, replace=True)
+    return NOTHING._replace(documents=versions, findings=findings)
+
+
+def push_again(connection: Connection, ids: Sequence[str]) -> None:
+    """Let queued records that were taken out of Argilla go there with the next push."""
+    for some in chunks(ids):
+        taken = update(QUEUE).where(QUEUE.c.interaction_id.in_(some))
+        connection.execute(taken.values(pushed_at=None, pushed_to=None))
+
+
+def _quoting(connection: Connection, documents: Set[str]) -> dict[str, list[str]]:
+    """Document → records whose findings quote it."""
+    found: dict[str, list[str]] = {}
+    query = select(FINDING.c.interaction_id, FINDING.c.evidence).execution_options(yield_per=CHUNK)
+    for identifier, evidence in connection.execute(query):
+        for document in {each.get("document") for each in evidence} & documents:
+            found.setdefault(document, []).append(identifier)
+    return found
 
 
 def delete_traces(connection: Connection, traces: Sequence[Trace]) -> Gone:

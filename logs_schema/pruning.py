@@ -106,10 +106,8 @@ def _stale_spans(connection: Connection, before: datetime) -> list[Trace]:
     """Traces whose spans all began before a moment, and that gave no record."""
     here = and_(INTERACTION.c.source == PENDING.c.source, INTERACTION.c.source_id == PENDING.c.trace_id)
     newest: dict[Trace, datetime] = {}
-    rows = connection.execution_options(yield_per=CHUNK).execute(
-        select(PENDING.c.source, PENDING.c.trace_id, PENDING.c.span).where(~exists().where(here))
-    )
-    for source, trace_id, span in rows:
+    spans = select(PENDING.c.source, PENDING.c.trace_id, PENDING.c.span).where(~exists().where(here))
+    for source, trace_id, span in connection.execute(spans.execution_options(yield_per=CHUNK)):
         trace, started = Trace(source, trace_id), datetime.fromisoformat(span["started"])
         newest[trace] = max(started, newest.get(trace, started))
     return sorted(trace for trace, moment in newest.items() if moment < before)

@@ -21,6 +21,7 @@ from logs_schema.records import (
 )
 from logs_schema.tables import (
     ContextLink,
+    DocumentVersion,
     FeedbackEvent,
     FindingRow,
     ImportRun,
@@ -29,6 +30,7 @@ from logs_schema.tables import (
     Passage,
     PendingSpan,
     Prompt,
+    Watermark,
 )
 
 T = TypeVar("T")
@@ -42,6 +44,8 @@ PROMPT: Table = Prompt.__table__  # type: ignore[attr-defined]
 IMPORT_RUN: Table = ImportRun.__table__  # type: ignore[attr-defined]
 JOINED: Table = JoinedSpan.__table__  # type: ignore[attr-defined]
 PENDING: Table = PendingSpan.__table__  # type: ignore[attr-defined]
+DOCUMENT: Table = DocumentVersion.__table__  # type: ignore[attr-defined]
+WATERMARK: Table = Watermark.__table__  # type: ignore[attr-defined]
 
 CHUNK = 500
 """Values in one IN list: far below the limit of every database."""

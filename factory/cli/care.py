@@ -1,12 +1,11 @@
 """`factory logs export|prune|forget` and `factory db backup|check`: care of what was logged."""
 
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from factory.cli.common import AsJson, emit, settings_of, store_of, track
+from factory.cli.common import AsJson, emit, moment_of, settings_of, store_of, track
 
 
 def export(
@@ -21,7 +20,7 @@ def export(
     """Write records with contexts, feedback, findings and reviews to a Parquet file."""
     from logs_schema.export import export_parquet
 
-    moment = _moment(since, "--since") if since else None
+    moment = moment_of(since, "--since") if since else None
     emit(export_parquet(store_of(ctx), file, since=moment, source=source, track=track), as_json)
 
 
@@ -34,7 +33,7 @@ def prune(
     """Delete old records, except those that people reviewed or datasets rest on."""
     from logs_schema.pruning import prune as prune_store
 
-    emit(prune_store(store_of(ctx), _moment(older_than, "--older-than"), dry_run=dry_run), as_json)
+    emit(prune_store(store_of(ctx), moment_of(older_than, "--older-than"), dry_run=dry_run), as_json)
 
 
 def forget(
@@ -95,29 +94,3 @@ def check(ctx: typer.Context, as_json: AsJson = False) -> None:
     emit(report, as_json)
     if not report.sound:
         raise FactoryError("Something is damaged: the lines above say what. Restore it from a backup.")
-
-
-def _moment(text: str, option: str) -> datetime:
-    """A date, or the moment that lies an age such as 12h, 30d or 8w back.
-
-    Raises:
-        ConfigurationError: it is neither.
-    """
-    import re
-    from datetime import UTC, timedelta
-
-    from logs_schema.errors import ConfigurationError
-    from logs_schema.tables import now
-
-    age = re.fullmatch(r"(\d{1,5})([hdw])", text.strip(), re.ASCII)
-    try:
-        if age:
-            return (
-                now() - int(age[1]) * {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}[age[2]]
-            )
-        moment = datetime.fromisoformat(text.strip())
-        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    except (ValueError, OverflowError) as error:
-        raise ConfigurationError(
-            f"{option} {text!r} is neither an age such as 180d nor a date such as 2026-01-31."
-        ) from error

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from factory.cli.common import AsJson, emit, settings_of, store_of, track
+from factory.cli.common import AsJson, emit, moment_of, settings_of, store_of, track
 from logs_schema.errors import ConfigurationError
 from logs_schema.importers.formats import NAMES
 
@@ -86,11 +86,31 @@ def show(
 
 
 @logs_app.command("stats")
-def stats(ctx: typer.Context, as_json: AsJson = False) -> None:
-    """Show figures over everything that was imported."""
+def stats(
+    ctx: typer.Context,
+    weeks: Annotated[int, typer.Option("--weeks", "-w", min=1, help="Weeks to show at most.")] = 8,
+    as_json: AsJson = False,
+) -> None:
+    """Show figures over everything that was imported, and by source and week."""
     from logs_schema.views import store_stats
 
-    emit(store_stats(store_of(ctx)), as_json)
+    emit(store_stats(store_of(ctx), last_weeks=weeks), as_json)
+
+
+@logs_app.command("coverage")
+def coverage(
+    ctx: typer.Context,
+    since: Annotated[
+        str | None, typer.Option("--since", help="Only records from then on: a date, or an age such as 30d.")
+    ] = None,
+    source: Annotated[str | None, typer.Option("--source", "-s", help="Only records of this application.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show which fields the logs hold, what mining cannot do without the others, and what to log."""
+    from logs_schema.coverage import coverage_report
+
+    moment = moment_of(since, "--since") if since else None
+    emit(coverage_report(store_of(ctx), since=moment, source=source), as_json)
 
 
 @db_app.command("upgrade")

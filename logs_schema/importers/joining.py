@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, and_, delete, func, select
 
-from logs_schema.forgetting import admitted_traces
+from logs_schema.admission import admitted_traces
 from logs_schema.importers.spans import Span, merged, record_of
 from logs_schema.records import Feedback, RagRecord, Trace, record_id
 from logs_schema.rows import FEEDBACK, INTERACTION, JOINED, PENDING, chunks, content_hashes, feedback_of, put

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from pydantic import Field, ValidationError
 from sqlalchemy import Connection, Engine
 
+from logs_schema.coverage import Coverage, coverage_in, percent
 from logs_schema.errors import ConfigurationError, InputError
 from logs_schema.importers.fields import FIRST_YEAR, LAST_YEAR, reason_of
 from logs_schema.importers.formats import AUTO, check_name, recognise
@@ -20,12 +21,12 @@ from logs_schema.importers.read import Line, batches, expand, read_lines
 from logs_schema.importers.rejects import Rejects
 from logs_schema.importers.spans import Span
 from logs_schema.importers.texts import TextsReport, import_texts, keep_texts
-from logs_schema.pii.replace import Cleaner
+from logs_schema.pii.replace import Cleaner, replaced_text
 from logs_schema.records import Feedback, RagRecord, Trace, Value, record_id
 from logs_schema.rows import IMPORT_RUN, content_hashes
 from logs_schema.rows import chunks as in_parts
 from logs_schema.scores import Track, untracked
-from logs_schema.store import Coverage, coverage_in, save_feedback_in, save_in, writing
+from logs_schema.store import save_feedback_in, save_in, writing
 from logs_schema.tables import now
 
 BATCH = 500
@@ -83,13 +84,12 @@ class ImportReport(Value):
         lines += [given.text() for given in self.texts]
         held = self.coverage
         lines.append(
-            f"Of {held.records:,} records: {_share(held.with_feedback, held.records)} with feedback, "
-            f"{_share(held.with_prompt, held.records)} with a known prompt; "
-            f"of {held.contexts:,} contexts: {_share(held.contexts_with_text, held.contexts)} with text."
+            f"Of {held.records:,} records: {percent(held.with_feedback, held.records)} with feedback, "
+            f"{percent(held.with_prompt, held.records)} with a known prompt; "
+            f"of {held.contexts:,} contexts: {percent(held.contexts_with_text, held.contexts)} with text."
         )
-        if self.replaced:
-            kinds = ", ".join(f"{kind} {count:,}" for kind, count in self.replaced.items())
-            lines.append(f"Personal data replaced by placeholders: {kinds}.")
+        lines += [f"  {lack}" for lack in held.lacks()]
+        lines += replaced_text(self.replaced)
         if self.pending:
             lines.append(f"{self.pending:,} traces wait for the rest of their spans.")
         read = sum(file.read for file in self.files)
@@ -293,7 +293,3 @@ def _note(connection: Connection, before: dict[str, str], ids: Sequence[str], do
 def _counts(done: dict[str, str], rejected: int) -> dict[str, int]:
     tally = Counter(done.values())
     return {**{name: tally[name] for name in ("new", "updated", "unchanged")}, "rejected": rejected}
-
-
-def _share(part: int, whole: int) -> str:
-    return f"{part / whole:.0%}" if whole else "none"

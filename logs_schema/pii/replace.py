@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 from sqlalchemy import Engine
@@ -18,7 +18,7 @@ Rewrite = Callable[[str], str]
 JOINED_BY = frozenset(
     [
         *("source", "source_id", "trace_id", "span_id", "parent_id", "doc_id", "version", "groups"),
-        *("model", "prompt_version", "kind", "role", "passage"),
+        *("model", "prompt_version", "kind", "role", "passage", "text_hash"),
     ]
 )
 """Fields that other data is joined by, or that are no free text: they are left as they are."""
@@ -125,6 +125,12 @@ def _part(old: Any, rewrite: Rewrite, on_text: Rewrite, on_identifier: Rewrite |
         parts = tuple(_part(each, rewrite, on_text, on_identifier) for each in old)
         return parts if any(new is not before for new, before in zip(parts, old, strict=True)) else old
     return old
+
+
+def replaced_text(counts: Mapping[str, int]) -> list[str]:
+    """A line that says how many placeholders (by kind) were put in; none when there were none."""
+    kinds = ", ".join(f"{kind} {count:,}" for kind, count in counts.items())
+    return [f"Personal data replaced by placeholders: {kinds}."] if kinds else []
 
 
 def cleaner(engine: Engine, settings: PiiSettings) -> Cleaner | None:

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, insert, select
+from sqlalchemy import Engine, insert, select, update
 from typer.testing import CliRunner
 
 from factory.check import check
@@ -16,13 +16,17 @@ from factory.cli.app import app
 from factory.dataset.folder import read_examples
 from factory.dataset.versions import verify, version
 from factory.forget import forget
-from factory.settings import Settings
+from factory.mining.findings import load_finding
+from factory.mining.miner import mine
+from factory.settings import ScheduleSettings, Settings
 from factory.status import status
 from logs_schema.errors import InputError, NotReadyError
-from logs_schema.forgetting import FORGOTTEN, QUEUE
-from logs_schema.records import record_id
+from logs_schema.forgetting import QUEUE
+from logs_schema.importers.document_feed import import_documents
+from logs_schema.marks import FORGOTTEN
+from logs_schema.records import Feedback, FeedbackKind, RagRecord, record_id
 from logs_schema.settings import PiiSettings, StoreSettings
-from logs_schema.store import load_records, save_records
+from logs_schema.store import load_records, open_store, save_records
 from logs_schema.tables import Adapter, DatasetRow, Promotion
 from logs_schema.taxonomy import Split
 from tests.dataset.world import START, THINGS, World, asked, ideal
@@ -144,7 +148,7 @@ def test_what_learned_from_it_says_so(place: Place) -> None:
     assert any("lacks rows that were forgotten" in note for note in found.notes)
     assert [problem for problem in found.problems if "dataset" in problem] == []
     if place.made_with != "test":
-        seen = status(place.engine, silent_after_hours=1e6, miner_version="m")
+        seen = status(place.engine, schedule=ScheduleSettings(silent_after_hours=1e6), miner_version="m")
         assert any("made with rows that were forgotten" in problem for problem in seen.problems)
         with pytest.raises(NotReadyError, match="forgotten since"):
             promote(place.engine, ADAPTER, by="lea")
@@ -178,7 +182,7 @@ def test_a_killed_run_is_completed_by_the_next(place: Place, at: str) -> None:
     killed = subprocess.run([sys.executable, "-c", KILLED, *arguments], check=False, env=os.environ)
     assert killed.returncode == -signal.SIGKILL
     if at != "store":
-        seen = status(place.engine, silent_after_hours=1e6, miner_version="m")
+        seen = status(place.engine, schedule=ScheduleSettings(silent_after_hours=1e6), miner_version="m")
         assert any("run `factory logs forget` again" in problem for problem in seen.problems)
     names = ["jane@x.example"] if at == "store" else []
     assert forget(place.engine, place.settings, users=names).left == ()
@@ -232,3 +236,45 @@ def test_records_saved_again_stay_out(place: Place) -> None:
     record = load_records(place.engine, [VICTIM])[VICTIM]
     forget(place.engine, place.settings, traces=[VICTIM])
     assert save_records(place.engine, [record]).new == 0
+
+
+def test_a_document_of_the_corpus_is_forgotten_with_what_quotes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings(root=tmp_path, store=StoreSettings(url="sqlite:///store.db"))
+    engine = open_store(settings.store_url)
+    pages = tmp_path / "pages.jsonl"
+    text = "The quicksilver plan costs 12 euros a month. It is paid for a year."
+    page = {"doc_id": "plans", "version": 1, "text": text}
+    others = [{"doc_id": f"p{n}", "version": 1, "text": f"Room {n} is in the yard."} for n in range(9)]
+    pages.write_text("".join(json.dumps(row) + "\n" for row in [page, *others]))
+    assert import_documents(engine, [str(pages)]).files[0].new == 10
+    right = Feedback(identifier="c", kind=FeedbackKind.correction, correction="It costs 12 euros a month.")
+    asked_it = {"query": "What does the quicksilver plan cost?", "source": "desk", "occurred_at": START}
+    quoting = RagRecord(**asked_it, source_id="a", response="Nothing at all.", feedback=(right,))
+    save_records(engine, [quoting])
+    mine(engine, settings.mining, settings.house)
+    assert "12 euros" in load_finding(engine, quoting.record_id).why
+    target = "http://127.0.0.1:6900 w/d"
+    with engine.begin() as connection:
+        connection.execute(update(QUEUE).values(pushed_at=START, pushed_to=target))
+    taken: list[str] = []
+
+    def erase(_: object, where: str, ids: list[str]) -> int:
+        assert where == target
+        taken.extend(ids)
+        return len(ids)
+
+    monkeypatch.setattr("labeling.erase.erase", erase)
+    planned = forget(engine, settings, documents=["plans"], dry_run=True)
+    report = forget(engine, settings, documents=["plans"])
+    assert report.rows == planned.rows and (report.rows["documents"], report.rows["findings"]) == (1, 1)
+    assert (report.traces, report.in_argilla, taken, report.left) == (0, 1, [quoting.record_id], ())
+    with engine.connect() as connection:
+        assert connection.scalars(select(QUEUE.c.pushed_to)).all() == [None]
+    assert b"It is paid for a year" not in (tmp_path / "store.db").read_bytes()
+    again = import_documents(engine, [str(pages)]).files[0]
+    assert (again.new, again.unchanged, again.forgotten) == (0, 9, 1)
+    assert mine(engine, settings.mining, settings.house).mined == 1
+    assert "corpus holds" not in load_finding(engine, quoting.record_id).why
+    engine.dispose()

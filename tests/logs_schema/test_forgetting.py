@@ -11,17 +11,14 @@ from logs_schema.database import pack, writing
 from logs_schema.errors import NotReadyError
 from logs_schema.forgetting import (
     DATASET_ROW,
-    DOCUMENT,
-    FORGOTTEN,
     QUEUE,
     REVIEW,
-    USER,
     forget_feedback_by,
     forget_traces,
-    mark,
 )
 from logs_schema.importers.run import import_files
 from logs_schema.keys import store_key, store_key_in
+from logs_schema.marks import FORGOTTEN, Kind, mark
 from logs_schema.pruning import prune
 from logs_schema.records import Context, PromptTemplate, Trace, record_id
 from logs_schema.rows import FEEDBACK, JOINED, PENDING, put
@@ -35,7 +32,7 @@ def forget(engine: Engine, *traces: Trace) -> tuple[int, ...]:
         return forget_traces(connection, store_key_in(connection), traces)
 
 
-def forget_named(engine: Engine, kind: str, name: str) -> None:
+def forget_named(engine: Engine, kind: Kind, name: str) -> None:
     with writing(engine) as connection:
         values = {"record_id": None, "left_to_do": None, "forgotten_at": NOON}
         put(connection, FORGOTTEN, [{**mark(store_key_in(connection), kind, name)._asdict(), **values}], replace=True)
@@ -67,7 +64,7 @@ def test_an_import_tells_what_it_leaves_out(engine: Engine, tmp_path: Path) -> N
     report = import_files(engine, files, source="desk")
     assert [(file.forgotten, file.unchanged, file.new) for file in report.files] == [(1, 0, 0), (0, 1, 0)]
     lines = [{"trace_id": "n1", "query": "q", "response": "r", "timestamp": "2026-03-02", "user_id": "u"}]
-    forget_named(engine, USER, "u")
+    forget_named(engine, Kind.user, "u")
     (native,) = import_files(engine, [write_lines(tmp_path / "n.jsonl", lines)], source="desk").files
     assert (native.forgotten, native.new) == (1, 0) and len(snapshot(engine)["records"]) == 1
 
@@ -97,7 +94,7 @@ def test_feedback_on_a_span_of_a_forgotten_trace_stays_out(engine: Engine, tmp_p
 
 
 def test_a_forgotten_user_may_come_back_later_but_the_past_may_not(engine: Engine) -> None:
-    forget_named(engine, USER, "u-1")  # at noon
+    forget_named(engine, Kind.user, "u-1")  # at noon
     before = record(1, user_id="u-1", occurred_at=NOON - timedelta(hours=1))
     after = record(2, user_id="u-1", occurred_at=NOON + timedelta(hours=1))
     save_feedback(engine, "desk", "trace-1", [vote("by somebody else")])
@@ -111,7 +108,7 @@ def test_a_forgotten_user_may_come_back_later_but_the_past_may_not(engine: Engin
 
 
 def test_a_forgotten_document_keeps_its_records_out_for_good(engine: Engine) -> None:
-    forget_named(engine, DOCUMENT, "doc-0")
+    forget_named(engine, Kind.document, "doc-0")
     shown = record(1, occurred_at=NOON + timedelta(days=9))
     free = record(2, contexts=(Context(text="Other.", doc_id="doc-9"),))
     assert save_records(engine, [shown, free]).new == 1

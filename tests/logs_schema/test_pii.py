@@ -11,12 +11,16 @@ from hypothesis import settings as rounds
 from hypothesis import strategies as st
 from sqlalchemy import Engine
 
+from logs_schema.document_views import load_document
 from logs_schema.errors import ConfigurationError
+from logs_schema.importers.document_feed import import_documents
+from logs_schema.importers.feedback_feed import import_feedback
 from logs_schema.importers.run import import_files
 from logs_schema.keys import store_key
 from logs_schema.pii.detect import Detector
 from logs_schema.pii.replace import Cleaner, cleaner
-from logs_schema.records import Context, Message, PromptTemplate, RagRecord
+from logs_schema.records import Context, Message, PromptTemplate, RagRecord, Trace
+from logs_schema.rows import feedback_of
 from logs_schema.settings import PiiSettings
 from logs_schema.store import load_records
 from tests.logs_schema.log_examples import record, snapshot, spans_of, vote, write_lines
@@ -193,6 +197,29 @@ def test_nothing_personal_comes_from_a_chunk_store(engine: Engine, tmp_path: Pat
     assert report.texts[0].rejected == 1 and report.replaced == {"EMAIL": 3}
     (rejected,) = (tmp_path / "rejects").iterdir()
     assert placeholder in rejected.read_text() and "jane" not in rejected.read_text()
+
+
+def test_nothing_personal_comes_from_the_feeds(engine: Engine, tmp_path: Path) -> None:
+    clean = cleaner(engine, PiiSettings())
+    told = [
+        {"trace_id": "t", "thumbs": "down", "comment": "jane@example.com was not called", "by": "jane@example.com"},
+        {"comment": "jane@example.com", "thumbs": "up"},
+    ]
+    report = import_feedback(
+        engine, [write_lines(tmp_path / "votes.jsonl", told)], rejects=tmp_path / "rejects", clean=clean
+    )
+    trace = Trace("production", "t")
+    with engine.connect() as connection:
+        (saved,) = feedback_of(connection, [trace])[trace]
+    assert saved.by and saved.comment == f"{saved.by} was not called" and saved.by.startswith("<EMAIL_")
+    assert report.replaced == {"EMAIL": 3} and "EMAIL 3" in report.text()
+    page = {"doc_id": "d", "version": 2, "title": "Of jane@example.com", "text": "Ask jane@example.com.\n"}
+    pages = write_lines(tmp_path / "pages.jsonl", [page, {"text": "jane@example.com"}])
+    import_documents(engine, [pages], rejects=tmp_path / "rejects", clean=clean)
+    (version,) = load_document(engine, "d").versions
+    assert (version.title, version.text) == (f"Of {saved.by}", f"Ask {saved.by}.\n")
+    kept = b"".join(path.read_bytes() for path in [*tmp_path.glob("store.db*"), *(tmp_path / "rejects").iterdir()])
+    assert b"jane" not in kept and saved.by.encode() in kept
 
 
 def test_spans_that_are_cleaned_alone_still_join(engine: Engine, fresh: Callable[[], Engine], tmp_path: Path) -> None:
