@@ -35,6 +35,7 @@ def nightly(engine: Engine, settings: Settings, *, track: Track) -> NightlyRepor
     from labeling.pull import pull
     from labeling.push import correction_draft, push
     from logs_schema.importers.run import import_files
+    from logs_schema.pii.replace import cleaner
 
     stages: dict[str, Any] = {}
     texts: list[str] = []
@@ -57,12 +58,13 @@ def nightly(engine: Engine, settings: Settings, *, track: Track) -> NightlyRepor
                     strict=False,
                     rejects=settings.path("rejects"),
                     chunks=[str(settings.path(pattern)) for pattern in imports.chunks],
+                    clean=cleaner(engine, settings.pii),
                     track=track,
                 ),
             )
         else:
             texts.append(f"import: no file matches {', '.join(settings.imports.files)} in {settings.root}")
-        done("mine", mine(engine, settings.mining, settings.house, track=track))
+        done("mine", mine(engine, settings.mining, settings.house, signals=settings.signals, track=track))
         labeling = settings.labeling.located(settings.root)
         done("push", push(engine, labeling, settings.house, draft=correction_draft, track=track))
         abstains = abstention_detector(settings)

@@ -9,10 +9,10 @@ from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from factory.dataset.settings import DatasetSettings
-from factory.mining.settings import MiningSettings
+from factory.mining.settings import MiningSettings, SignalSettings
 from labeling.settings import LabelingSettings
 from logs_schema.errors import ConfigurationError
-from logs_schema.settings import HouseSettings, ImportSettings, Section, StoreSettings
+from logs_schema.settings import HouseSettings, ImportSettings, PiiSettings, Section, StoreSettings
 from training.settings import EvaluationSettings, GateSettings, TrainingSettings
 
 CONFIG_FILE = "factory.toml"
@@ -29,6 +29,12 @@ class ScheduleSettings(Section):
     """`auto` promotes what passes the gate; `manual` waits for `factory approve --by NAME`."""
     silent_after_hours: float = Field(default=48.0, gt=0)
     """`factory status` warns when the newest log is older."""
+    coverage_newest_hours: float = Field(default=24.0, gt=0)
+    """`factory status` compares what the logs of this time up to the newest record hold …"""
+    coverage_before_hours: float = Field(default=168.0, gt=0)
+    """… with those of this time before it …"""
+    coverage_drop: float = Field(default=0.5, gt=0, lt=1)
+    """… and warns when a field's share fell below this part of what it was."""
 
 
 class Settings(BaseSettings):
@@ -40,7 +46,9 @@ class Settings(BaseSettings):
     """Folder of `factory.toml`; every relative path in the settings starts there."""
     store: StoreSettings = StoreSettings()
     imports: ImportSettings = ImportSettings()
+    pii: PiiSettings = PiiSettings()
     house: HouseSettings = HouseSettings()
+    signals: SignalSettings = SignalSettings()
     mining: MiningSettings = MiningSettings()
     labeling: LabelingSettings = LabelingSettings()
     dataset: DatasetSettings = DatasetSettings()

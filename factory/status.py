@@ -6,16 +6,17 @@ from sqlalchemy import ColumnElement, Engine, and_, func
 from sqlmodel import Session, col, select
 
 from factory.jobs import last_run
+from factory.settings import ScheduleSettings
+from logs_schema.collapse import collapsed
+from logs_schema.forgetting import Taint, tainted
 from logs_schema.records import Value
 from logs_schema.tables import (
     Adapter,
-    ContextLink,
     DatasetVersion,
-    FeedbackEvent,
     FindingRow,
+    Forgotten,
     GateDecision,
     Interaction,
-    Passage,
     Promotion,
     QueueItem,
     Review,
@@ -24,10 +25,6 @@ from logs_schema.tables import (
 from logs_schema.taxonomy import Decision, Failure
 
 JOBS = ("nightly", "retrain")
-COLLAPSED = 0.5
-"""Coverage of the newest records below this part of what it was before counts as collapsed."""
-RECENT = 200
-"""Newest records that coverage is compared on, at the least."""
 
 
 class Status(Value):
@@ -52,6 +49,8 @@ class Status(Value):
     """Adapter in production; None means the plain base model."""
     awaiting_approval: str | None
     """Adapter whose last gate passed and that was made after the champion."""
+    forgotten: dict[str, Taint]
+    """Adapter → rows of its dataset that were forgotten since."""
     jobs: dict[str, str]
     problems: tuple[str, ...]
 
@@ -69,6 +68,9 @@ class Status(Value):
         if self.awaiting_approval:
             adapter = self.awaiting_approval
             lines.append(f"approval   {adapter} passed the gate: `factory approve {adapter} --by NAME`")
+        lines += [
+            f"forgotten  {name} was made with forgotten rows: {rows.text()}" for name, rows in self.forgotten.items()
+        ]
         lines += [f"{'job ' + name:<10} {said}" for name, said in self.jobs.items()]
         if self.problems:
             lines += ["", *(f"PROBLEM    {problem}" for problem in self.problems)]
@@ -77,9 +79,10 @@ class Status(Value):
         return "\n".join(lines)
 
 
-def status(engine: Engine, *, silent_after_hours: float, miner_version: str) -> Status:
+def status(engine: Engine, *, schedule: ScheduleSettings, miner_version: str) -> Status:
     """Look at every table; a problem says what to do about it."""
     problems: list[str] = []
+    silent_after_hours = schedule.silent_after_hours
     with Session(engine) as session:
 
         def count(*where: ColumnElement[bool] | bool, of: type) -> int:
@@ -114,7 +117,20 @@ def status(engine: Engine, *, silent_after_hours: float, miner_version: str) -> 
                 f"logs stopped: the newest is {age:.0f} hours old (limit {silent_after_hours:.0f}); "
                 "look at the application's export and `factory nightly`"
             )
-        problems += _collapsed(session, records)
+        problems += collapsed(
+            engine,
+            newest=timedelta(hours=schedule.coverage_newest_hours),
+            trailing=timedelta(hours=schedule.coverage_before_hours),
+            drop=schedule.coverage_drop,
+        )
+        taint = tainted(session.connection())
+        made = session.exec(select(Adapter.id, Adapter.dataset_id).order_by(Adapter.id)).all()
+        forgotten = {adapter: taint[dataset] for adapter, dataset in made if dataset in taint}
+        if champion in forgotten and (forgotten[champion].train or forgotten[champion].validation):
+            problems.append(f"the champion {champion} was made with rows that were forgotten since: `factory retrain`")
+        left = count(col(Forgotten.left).is_not(None), of=Forgotten)
+        if left:
+            problems.append(f"{left} forgotten items are not deleted everywhere yet: run `factory logs forget` again")
         result = Status(
             records=records,
             newest_record=newest,
@@ -130,6 +146,7 @@ def status(engine: Engine, *, silent_after_hours: float, miner_version: str) -> 
             last_dataset=last_dataset.id if last_dataset else None,
             adapters=count(of=Adapter),
             champion=champion,
+            forgotten=forgotten,
             awaiting_approval=gate.adapter_id if gate is not None and waiting_gate else None,
             jobs={},
             problems=(),
@@ -155,40 +172,3 @@ def usable_since(moment: datetime | None) -> list[ColumnElement[bool]]:
         col(Review.decision).in_([Decision.answer.value, Decision.abstain.value]), col(Review.audit).is_(False)
     )
     return [teaches] if moment is None else [teaches, col(Review.pulled_at) > moment]
-
-
-def _collapsed(session: Session, records: int) -> list[str]:
-    """Coverage that the newest records lost against the ones before."""
-    if records < 2 * RECENT:
-        return []
-    edge = session.exec(
-        select(Interaction.occurred_at).order_by(col(Interaction.occurred_at).desc()).offset(RECENT - 1).limit(1)
-    ).one()
-    has_text = (
-        select(ContextLink.interaction_id)
-        .join(Passage, col(Passage.hash) == ContextLink.passage_hash)
-        .where(ContextLink.interaction_id == Interaction.id, Passage.text != "")
-        .exists()
-    )
-    has_feedback = (
-        select(FeedbackEvent.source_id)
-        .where(FeedbackEvent.source == Interaction.source, FeedbackEvent.source_id == Interaction.source_id)
-        .exists()
-    )
-
-    def share(condition: ColumnElement[bool], when: ColumnElement[bool]) -> float:
-        total = session.exec(select(func.count()).select_from(Interaction).where(when)).one()
-        having = session.exec(select(func.count()).select_from(Interaction).where(when, condition)).one()
-        return having / total if total else 0.0
-
-    recent, before = col(Interaction.occurred_at) >= edge, col(Interaction.occurred_at) < edge
-    measured = {"context texts": has_text, "feedback": has_feedback, "answers": col(Interaction.response) != ""}
-    problems = []
-    for name, condition in measured.items():
-        was, is_now = share(condition, before), share(condition, recent)
-        if was >= 0.05 and is_now < COLLAPSED * was:
-            problems.append(
-                f"coverage collapsed: {name} in {is_now:.0%} of the newest {RECENT} records, {was:.0%} before; "
-                "look at what the application logs"
-            )
-    return problems

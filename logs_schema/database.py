@@ -3,7 +3,7 @@
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +68,24 @@ def writing(engine: Engine) -> Iterator[Connection]:
         if connection.dialect.name == "sqlite":
             connection.exec_driver_sql("BEGIN IMMEDIATE")
         yield connection
+
+
+def pack(file: Path) -> None:
+    """Rewrite a SQLite file and empty its write-ahead log, so that no byte of what was deleted stays in them.
+
+    Raises:
+        NotReadyError: another process keeps the file busy.
+    """
+    with closing(sqlite3.connect(file, timeout=BUSY_SECONDS, isolation_level=None)) as connection:
+        try:
+            connection.execute("VACUUM")
+            busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        except sqlite3.OperationalError as error:
+            raise NotReadyError(
+                f"{file} could not be packed ({error}): what was deleted is still in its bytes"
+            ) from error
+    if busy:
+        raise NotReadyError(f"{file}-wal is being read by another process: what was deleted is still in its bytes")
 
 
 def _engine(text_url: str) -> Engine:

@@ -25,6 +25,22 @@ def write_atomic(path: Path, data: bytes, mode: int = 0o644) -> None:
 
 
 @contextmanager
+def file_atomic(path: Path, mode: int = 0o600) -> Iterator[Path]:
+    """Yield an empty file beside `path`, to be written by its name; when the block ends well it becomes `path`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+    os.close(os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL, mode))
+    try:
+        yield partial
+        with partial.open("rb") as stream:
+            os.fsync(stream.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    _fsync_folder(path.parent)
+
+
+@contextmanager
 def folder_atomic(path: Path) -> Iterator[Path]:
     """Yield an empty folder beside `path`; when the block ends well it becomes `path`.
 

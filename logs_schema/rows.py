@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Row, Table, and_, select
+from sqlalchemy import Connection, Row, Table, and_, delete, exists, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from logs_schema.records import (
@@ -21,6 +21,7 @@ from logs_schema.records import (
 )
 from logs_schema.tables import (
     ContextLink,
+    DocumentVersion,
     FeedbackEvent,
     FindingRow,
     ImportRun,
@@ -29,6 +30,7 @@ from logs_schema.tables import (
     Passage,
     PendingSpan,
     Prompt,
+    Watermark,
 )
 
 T = TypeVar("T")
@@ -42,6 +44,8 @@ PROMPT: Table = Prompt.__table__  # type: ignore[attr-defined]
 IMPORT_RUN: Table = ImportRun.__table__  # type: ignore[attr-defined]
 JOINED: Table = JoinedSpan.__table__  # type: ignore[attr-defined]
 PENDING: Table = PendingSpan.__table__  # type: ignore[attr-defined]
+DOCUMENT: Table = DocumentVersion.__table__  # type: ignore[attr-defined]
+WATERMARK: Table = Watermark.__table__  # type: ignore[attr-defined]
 
 CHUNK = 500
 """Values in one IN list: far below the limit of every database."""
@@ -166,6 +170,18 @@ def feedback_of(connection: Connection, traces: Iterable[Trace]) -> dict[Trace, 
 def _prompts_of(connection: Connection, hashes: set[str]) -> dict[str, PromptTemplate]:
     rows = connection.execute(select(PROMPT).where(PROMPT.c.hash.in_(sorted(hashes)))) if hashes else ()
     return {row.hash: PromptTemplate(**row.template) for row in rows}
+
+
+def drop_orphans(connection: Connection, passages: Iterable[str], prompts: Iterable[str]) -> int:
+    """Delete those of the passages and prompt templates that no record uses; the number of passages deleted."""
+    shown = exists().where(CONTEXT.c.passage_hash == PASSAGE.c.hash)
+    sent = exists().where(INTERACTION.c.prompt_hash == PROMPT.c.hash)
+    count = 0
+    for some in chunks(sorted(passages)):
+        count += connection.execute(delete(PASSAGE).where(PASSAGE.c.hash.in_(some), ~shown)).rowcount
+    for some in chunks(sorted(prompts)):
+        connection.execute(delete(PROMPT).where(PROMPT.c.hash.in_(some), ~sent))
+    return count
 
 
 def content_hashes(connection: Connection, ids: Sequence[str]) -> dict[str, str]:

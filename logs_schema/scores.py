@@ -43,6 +43,8 @@ class Evidence(Value):
     """One clause in plain words."""
     spans: tuple[Span, ...] = ()
     score: float | None = None
+    document: str | None = None
+    """Document of the corpus that the note quotes, though it was not retrieved."""
 
 
 Scorer = Callable[[Sequence[RagRecord]], Sequence[Scores]]

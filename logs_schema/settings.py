@@ -1,4 +1,6 @@
-"""Settings that every package shares: the store, and the rules of the house."""
+"""Settings that every package shares: the store, private data, and the rules of the house."""
+
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -37,6 +39,29 @@ class ImportSettings(Section):
         if name not in NAMES:
             raise ValueError(f"is not one of {', '.join(NAMES)}")
         return name
+
+
+class PiiSettings(Section):
+    """`[pii]`: personal data that is replaced by placeholders at import, before anything is stored."""
+
+    enabled: bool = True
+    entities: tuple[Annotated[str, Field(pattern=r"^[A-Z][A-Z_]+$")], ...] = (
+        "EMAIL_ADDRESS",
+        "PHONE_NUMBER",
+        "CREDIT_CARD",
+        "IBAN_CODE",
+        "IP_ADDRESS",
+    )
+    """What is replaced. Others, such as `US_SSN` or `UK_NHS`, need `pip install groundmill[pii]`.
+    `PERSON`, `LOCATION`, `ORGANIZATION` and `NRP` also need `models`."""
+    languages: tuple[Annotated[str, Field(pattern=r"^[a-z]{2}$")], ...] = Field(default=("en",), min_length=1)
+    """Languages of the texts: they say in which countries a telephone number without + is looked up."""
+    regions: tuple[Annotated[str, Field(pattern=r"^[A-Z]{2}$")], ...] = ()
+    """Countries whose telephone numbers are known without +, such as `"US"`; empty: those of the languages."""
+    models: dict[str, str] = Field(default_factory=dict)
+    """Language → an installed spaCy package, or a folder, that finds names: `{ en = "en_core_web_sm" }`."""
+    allow: tuple[str, ...] = ()
+    """Kept as they are: whole values, or a domain such as `"@shop.example"`."""
 
 
 class HouseSettings(Section):

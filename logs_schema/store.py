@@ -4,12 +4,13 @@ A passage text is stored once however often it was retrieved; everything here wo
 PostgreSQL alike, in bulk, with SQLAlchemy Core.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Select, and_, delete, exists, func, or_, select, update
+from sqlalchemy import Connection, Engine, Select, and_, bindparam, delete, or_, select, update
 
+from logs_schema.admission import admitted, admitted_feedback, admitted_traces
 from logs_schema.database import open_store, upgrade, writing
 from logs_schema.errors import InputError
 from logs_schema.records import Feedback, RagRecord, Trace, Value, passage_hash, record_id
@@ -24,6 +25,7 @@ from logs_schema.rows import (
     chunks,
     content_hashes,
     context_rows,
+    drop_orphans,
     feedback_of,
     in_order,
     interaction_row,
@@ -34,13 +36,10 @@ from logs_schema.rows import (
 from logs_schema.tables import now
 
 __all__ = [
-    "Coverage",
     "SaveCounts",
     "Trace",
-    "coverage_in",
     "iter_records",
     "iter_unmined",
-    "latest_documents",
     "load_records",
     "open_store",
     "resolve_id",
@@ -48,6 +47,7 @@ __all__ = [
     "save_feedback_in",
     "save_in",
     "save_records",
+    "set_feedback_in",
     "upgrade",
     "writing",
 ]
@@ -59,12 +59,12 @@ class SaveCounts(Value):
     new: int = 0
     updated: int = 0
     unchanged: int = 0
+    forgotten: int = 0
+    """Left out, for they had been forgotten."""
 
     def __add__(self, other: "SaveCounts") -> "SaveCounts":
         """Counts of both."""
-        return SaveCounts(
-            new=self.new + other.new, updated=self.updated + other.updated, unchanged=self.unchanged + other.unchanged
-        )
+        return SaveCounts(**{name: getattr(self, name) + getattr(other, name) for name in SaveCounts.model_fields})
 
 
 # --- writing --------------------------------------------------------------------------------------
@@ -86,7 +86,9 @@ def save_feedback(engine: Engine, source: str, source_id: str, feedback: Sequenc
 
 
 def save_in(connection: Connection, records: Sequence[RagRecord]) -> SaveCounts:
-    """As `save_records`, in the caller's transaction (see `database.writing`)."""
+    """As `save_records`, in the caller's transaction (see `database.writing`); forgotten ones are left out."""
+    wanted = len({record.record_id for record in records})
+    records = admitted(connection, records)
     given: dict[Trace, RagRecord] = {}
     events: dict[Trace, list[Feedback]] = {}
     for record in records:
@@ -115,22 +117,58 @@ def save_in(connection: Connection, records: Sequence[RagRecord]) -> SaveCounts:
     )
     put(connection, CONTEXT, [row for record in changed for row in context_rows(record)], replace=False)
     _put_feedback(connection, merged, stored_feedback)
-    _drop_orphans(connection, old, old_prompts)
+    drop_orphans(connection, old, old_prompts)
     new = len(changed) - len(replaced)
-    return SaveCounts(new=new, updated=len(replaced), unchanged=len(full) - len(changed))
+    return SaveCounts(new=new, updated=len(replaced), unchanged=len(full) - len(changed), forgotten=wanted - len(full))
 
 
 def save_feedback_in(connection: Connection, feedback: Mapping[Trace, Sequence[Feedback]]) -> int:
-    """As `save_feedback`, for many traces, in the caller's transaction."""
+    """As `save_feedback`, for many traces, in the caller's transaction; on forgotten ones it is left out."""
+    feedback = admitted_feedback(connection, feedback)
     stored = feedback_of(connection, feedback)
     merged = {trace: _merge(stored.get(trace, ()), events) for trace, events in sorted(feedback.items())}
     count = _put_feedback(connection, merged, stored)
-    ids = [record_id(*trace) for trace in merged if merged[trace] != stored.get(trace, ())]
-    for record in load(connection, ids).values():
-        connection.execute(
-            update(INTERACTION).where(INTERACTION.c.id == record.record_id).values(content_hash=record.content_hash)
-        )
+    _rehash(connection, [trace for trace in merged if merged[trace] != stored.get(trace, ())])
     return count
+
+
+def set_feedback_in(
+    connection: Connection, wanted: Mapping[Trace, Sequence[Feedback]], identifiers: Collection[str]
+) -> int:
+    """Make the events of these identifiers exactly the wanted ones, in the caller's transaction.
+
+    Args:
+        connection: see `database.writing`.
+        wanted: events by trace; an empty sequence takes them all off.
+        identifiers: of the events that may be replaced or taken off; all others stay.
+
+    Returns:
+        How many traces changed.
+    """
+    wanted = {trace: wanted[trace] for trace in admitted_traces(connection, wanted)}
+    stored = feedback_of(connection, wanted)
+    merged = {
+        trace: in_order([*(e for e in stored.get(trace, ()) if e.identifier not in identifiers), *events])
+        for trace, events in sorted(wanted.items())
+    }
+    changed = {trace: events for trace, events in merged.items() if events != stored.get(trace, ())}
+    for trace, events in changed.items():
+        gone = {event.identifier for event in stored.get(trace, ())} - {event.identifier for event in events}
+        if gone:
+            mine = and_(FEEDBACK.c.source == trace.source, FEEDBACK.c.source_id == trace.source_id)
+            connection.execute(delete(FEEDBACK).where(mine, FEEDBACK.c.identifier.in_(sorted(gone))))
+    _put_feedback(connection, changed, stored)
+    _rehash(connection, changed)
+    return len(changed)
+
+
+def _rehash(connection: Connection, traces: Iterable[Trace]) -> None:
+    """Bring the content hashes of records whose feedback changed up to date: they are due for mining then."""
+    changed = load(connection, [record_id(*trace) for trace in traces]).values()
+    if changed:
+        statement = update(INTERACTION).where(INTERACTION.c.id == bindparam("record"))
+        values = [{"record": record.record_id, "hash": record.content_hash} for record in changed]
+        connection.execute(statement.values(content_hash=bindparam("hash")), values)
 
 
 def _merge(stored: Sequence[Feedback], given: Sequence[Feedback]) -> tuple[Feedback, ...]:
@@ -178,32 +216,32 @@ def _prompts(connection: Connection, ids: Sequence[str]) -> set[str]:
     return hashes
 
 
-def _drop_orphans(connection: Connection, passages: set[str], prompts: set[str]) -> None:
-    """Delete those of the passages and prompt templates that no record uses."""
-    shown = exists().where(CONTEXT.c.passage_hash == PASSAGE.c.hash)
-    for some in chunks(sorted(passages)):
-        connection.execute(delete(PASSAGE).where(PASSAGE.c.hash.in_(some), ~shown))
-    if prompts:
-        kept = select(INTERACTION.c.id).where(INTERACTION.c.prompt_hash == PROMPT.c.hash).exists()
-        connection.execute(delete(PROMPT).where(PROMPT.c.hash.in_(sorted(prompts)), ~kept))
-
-
 # --- reading --------------------------------------------------------------------------------------
 
 
-def iter_records(engine: Engine, *, ids: Sequence[str] | None = None, batch: int = CHUNK) -> Iterator[list[RagRecord]]:
+def iter_records(
+    engine: Engine,
+    *,
+    ids: Sequence[str] | None = None,
+    since: datetime | None = None,
+    source: str | None = None,
+    batch: int = CHUNK,
+) -> Iterator[list[RagRecord]]:
     """Records in batches, ordered by (occurred_at, id); all of them, or those of `ids` that exist.
 
+    Without `ids`, only those that occurred at `since` or later, and those of one source, may be asked for.
     Each batch is read in a transaction of its own, so that the caller may write in between.
     """
     if ids is None:
-        yield from _pages(engine, select(INTERACTION.c.id, INTERACTION.c.occurred_at), batch)
+        query = select(INTERACTION.c.id, INTERACTION.c.occurred_at)
+        query = query.where(INTERACTION.c.occurred_at >= since) if since else query
+        yield from _pages(engine, query.where(INTERACTION.c.source == source) if source else query, batch)
         return
     keys: list[tuple[datetime, str]] = []
     for some in chunks(sorted(set(ids))):
         with engine.connect() as connection:
-            query = select(INTERACTION.c.occurred_at, INTERACTION.c.id).where(INTERACTION.c.id.in_(some))
-            keys += [(row.occurred_at, row.id) for row in connection.execute(query)]
+            wanted = select(INTERACTION.c.occurred_at, INTERACTION.c.id).where(INTERACTION.c.id.in_(some))
+            keys += [(row.occurred_at, row.id) for row in connection.execute(wanted)]
     for page in chunks(sorted(keys), batch):
         with engine.connect() as connection:
             records = list(load(connection, [identifier for _, identifier in page]).values())
@@ -252,58 +290,6 @@ def resolve_id(engine: Engine, text: str) -> str:
         f"There is no record {wanted!r}: tried it as a trace id, and as a record id or the first 4 or more "
         "characters of one."
     )
-
-
-def latest_documents(engine: Engine) -> dict[str, tuple[datetime, str | None]]:
-    """Newest (updated_at, version) of each document that contexts date."""
-    query = (
-        select(CONTEXT.c.doc_id, CONTEXT.c.updated_at, CONTEXT.c.version)
-        .where(CONTEXT.c.doc_id.is_not(None), CONTEXT.c.updated_at.is_not(None))
-        .distinct()
-    )
-    newest: dict[str, tuple[datetime, str | None]] = {}
-    with engine.connect() as connection:
-        for doc_id, updated_at, version in connection.execute(query):
-            known = newest.get(doc_id)
-            if known is None or (updated_at, version or "") > (known[0], known[1] or ""):
-                newest[doc_id] = (updated_at, version)
-    return dict(sorted(newest.items()))
-
-
-class Coverage(Value):
-    """What records hold, as counts."""
-
-    records: int = 0
-    with_feedback: int = 0
-    with_prompt: int = 0
-    contexts: int = 0
-    contexts_with_text: int = 0
-
-    def __add__(self, other: "Coverage") -> "Coverage":
-        """Counts of both."""
-        return Coverage(**{name: getattr(self, name) + getattr(other, name) for name in Coverage.model_fields})
-
-
-def coverage_in(connection: Connection, ids: Sequence[str]) -> Coverage:
-    """How many of the records have feedback and a prompt, and how many of their contexts a text."""
-    total = Coverage()
-    for some in chunks(ids):
-        mine = INTERACTION.c.id.in_(some)
-        same = and_(FEEDBACK.c.source == INTERACTION.c.source, FEEDBACK.c.source_id == INTERACTION.c.source_id)
-        told = select(func.count()).select_from(INTERACTION).where(mine, exists().where(same))
-        links = CONTEXT.join(PASSAGE, PASSAGE.c.hash == CONTEXT.c.passage_hash)
-        shown = select(func.count()).select_from(links).where(CONTEXT.c.interaction_id.in_(some))
-        records, prompts = connection.execute(
-            select(func.count(), func.count(INTERACTION.c.prompt_hash)).where(mine)
-        ).one()
-        total += Coverage(
-            records=records,
-            with_feedback=connection.scalar(told) or 0,
-            with_prompt=prompts,
-            contexts=connection.scalar(shown) or 0,
-            contexts_with_text=connection.scalar(shown.where(PASSAGE.c.text != "")) or 0,
-        )
-    return total
 
 
 def _pages(engine: Engine, query: Select[Any], batch: int) -> Iterator[list[RagRecord]]:

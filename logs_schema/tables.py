@@ -62,7 +62,11 @@ class Prompt(SQLModel, table=True):
 class Interaction(SQLModel, table=True):
     """One RagRecord without its contexts and feedback."""
 
-    __table_args__ = (UniqueConstraint("source", "source_id"),)
+    __table_args__ = (
+        UniqueConstraint("source", "source_id"),
+        Index("ix_interaction_session", "session_id", "occurred_at"),
+        Index("ix_interaction_user", "user_id", "occurred_at"),
+    )
 
     id: str = Field(primary_key=True)
     source: str
@@ -80,8 +84,8 @@ class Interaction(SQLModel, table=True):
     latency_ms: float | None = None
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
-    session_id: str | None = Field(default=None, index=True)
-    user_id: str | None = Field(default=None, index=True)
+    session_id: str | None = None
+    user_id: str | None = None
     tags: list[str] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
     error: str | None = None
     imported_at: datetime = Field(default_factory=now, sa_column=_moment())
@@ -147,6 +151,34 @@ class JoinedSpan(SQLModel, table=True):
     trace_id: str
 
 
+class DocumentVersion(SQLModel, table=True):
+    """One version of a document of the corpus, as the documents feed tells it."""
+
+    __tablename__ = "document"
+
+    doc_id: str = Field(primary_key=True)
+    key: str = Field(primary_key=True)
+    """Tells the versions of a document apart: see `documents.Document.key`."""
+    version: str | None = None
+    updated_at: datetime | None = Field(default=None, sa_column=_moment(nullable=True))
+    text_hash: str | None = None
+    text: str | None = Field(default=None, sa_column=Column(Text()))
+    title: str | None = None
+    url: str | None = None
+    withdrawn: bool = False
+    imported_at: datetime = Field(default_factory=now, sa_column=_moment())
+    """When it was first seen."""
+
+
+class Watermark(SQLModel, table=True):
+    """How far a step that goes over everything new has come."""
+
+    step: str = Field(primary_key=True)
+    """Name of the step and hash of its settings: with others it begins anew."""
+    moment: datetime = Field(sa_column=_moment())
+    """What was imported before has been seen."""
+
+
 class ImportRun(SQLModel, table=True):
     """One imported file."""
 
@@ -161,6 +193,38 @@ class ImportRun(SQLModel, table=True):
     updated: int = 0
     unchanged: int = 0
     rejected: int = 0
+
+
+class Secret(SQLModel, table=True):
+    """A secret of the store itself."""
+
+    name: str = Field(primary_key=True)
+    value: str
+
+
+class Forgotten(SQLModel, table=True):
+    """What was forgotten, as keyed hashes: a later import leaves it out."""
+
+    __tablename__ = "forgotten"
+
+    kind: str = Field(primary_key=True)
+    """`trace`, `user` or `document`."""
+    hash: str = Field(primary_key=True)
+    record_id: str | None = Field(default=None, index=True)
+    """Of a trace: what dataset rows and Argilla know it by."""
+    left: dict[str, Any] | None = Field(default=None, sa_column=Column("left_to_do", JSON(none_as_null=True)))
+    """Where something is still to be deleted outside the store → what (see `forgetting.FILES`); None: nothing is."""
+    forgotten_at: datetime = Field(default_factory=now, sa_column=_moment())
+
+
+class ForgottenExample(SQLModel, table=True):
+    """A row of a dataset version that was taken out of its files; adapters may have learned from it before."""
+
+    __tablename__ = "forgotten_example"
+
+    dataset_id: str = Field(sa_column=Column(String(), ForeignKey("dataset.id", ondelete="CASCADE"), primary_key=True))
+    example_id: str = Field(primary_key=True)
+    forgotten_at: datetime = Field(default_factory=now, sa_column=_moment())
 
 
 # --- mining and curation --------------------------------------------------------------------------

@@ -83,6 +83,21 @@ PRECEDENCE: tuple[Failure, ...] = (
 """The first of several failures is the primary one: good-context failures first, they are what the product is for."""
 
 
+SESSIONS = "sessions"
+"""Name of the step that reads signals off sessions, in the table of watermarks."""
+
+
+class Signal(StrEnum):
+    """Identifier of the implicit feedback that is read off sessions; no other feedback may bear one of them."""
+
+    escalated = "session:escalated"
+    """A person had to take over."""
+    rephrased = "session:rephrased"
+    """The same person asked nearly the same again."""
+    abandoned = "session:abandoned"
+    """The session ended right after an answer that had already failed: a weak sign."""
+
+
 class Decision(StrEnum):
     """What a curator decided about one record."""
 

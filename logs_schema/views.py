@@ -10,6 +10,7 @@ from logs_schema.importers.joining import count_waiting
 from logs_schema.records import RagRecord, Value
 from logs_schema.rows import CONTEXT, FEEDBACK, FINDING, INTERACTION, PASSAGE, PROMPT
 from logs_schema.store import load_records, resolve_id
+from logs_schema.weeks import WeekStats, table_of, weeks
 
 
 class FindingView(Value):
@@ -104,6 +105,8 @@ class StoreStats(Value):
     mined: int
     pending: int
     """Traces that wait for spans before they become a record."""
+    weeks: tuple[WeekStats, ...]
+    """By week and source, the newest first."""
 
     def text(self) -> str:
         """Plain text for a terminal."""
@@ -120,7 +123,7 @@ class StoreStats(Value):
             "mined": f"{self.mined:,} of {self.records:,} records",
             "waiting traces": f"{self.pending:,}",
         }
-        return "\n".join(f"{name:<18}{value}" for name, value in rows.items())
+        return "\n".join([*(f"{name:<18}{value}" for name, value in rows.items()), "", *table_of(self.weeks)])
 
 
 class CheckReport(Value):
@@ -172,8 +175,9 @@ def record_view(engine: Engine, wanted: str) -> RecordView:
     return RecordView(record_id=identifier, record=record, finding=finding)
 
 
-def store_stats(engine: Engine) -> StoreStats:
-    """Figures over the whole store."""
+def store_stats(engine: Engine, *, last_weeks: int = 8) -> StoreStats:
+    """Figures over the whole store, and of its last weeks that hold records."""
+    by_week = weeks(engine, last=last_weeks)
     with engine.connect() as connection:
         columns = INTERACTION.c
         moments = (func.min(columns.occurred_at), func.max(columns.occurred_at))
@@ -196,6 +200,7 @@ def store_stats(engine: Engine) -> StoreStats:
             feedback=_tally(connection, FEEDBACK.c.kind),
             mined=_count(connection, func.count(FINDING.c.interaction_id)),
             pending=count_waiting(connection),
+            weeks=by_week,
         )
 
 

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from logs_schema.files import write_atomic
@@ -50,3 +50,24 @@ class AnswerCache:
 def prompt_key(prompt: Sequence[Message]) -> str:
     """Identity of a conversation: 16 hexadecimal digits."""
     return content_hash([message.model_dump() for message in prompt])
+
+
+def forget_answers(folder: Path, keys: Collection[str]) -> int:
+    """Take the answers to some prompts (by `prompt_key`) out of every cache under a folder; how many there were."""
+    removed = 0
+    for file in sorted(folder.rglob("*.jsonl")) if keys else ():
+        lines = file.read_bytes().splitlines(keepends=True)
+        kept = [line for line in lines if _key_of(line) not in keys]
+        if len(kept) < len(lines):
+            removed += len(lines) - len(kept)
+            write_atomic(file, b"".join(kept))
+    return removed
+
+
+def _key_of(line: bytes) -> str | None:
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return None
+    key = entry.get("prompt") if isinstance(entry, dict) else None
+    return key if isinstance(key, str) else None

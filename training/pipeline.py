@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, insert, select
 
 from logs_schema.errors import NotReadyError
+from logs_schema.forgetting import tainted
 from logs_schema.lookup import newest_or_named
 from logs_schema.records import PromptTemplate, Value, content_hash
 from logs_schema.scores import AbstentionDetector, GroundednessScorer, Track, untracked
@@ -196,7 +197,8 @@ def _latest(connection: Connection, table: Any, adapter_id: str) -> Any:
 def _dataset(engine: Engine, dataset_id: str | None) -> Any:
     with engine.connect() as connection:
         rows = connection.execute(select(DATASET).order_by(DATASET.c.created_at.desc(), DATASET.c.id)).all()
-    return newest_or_named(
+        forgotten = tainted(connection)
+    chosen = newest_or_named(
         rows,
         dataset_id,
         id_of=lambda row: str(row.id),
@@ -204,3 +206,9 @@ def _dataset(engine: Engine, dataset_id: str | None) -> Any:
         make="factory dataset build",
         listing="factory dataset list",
     )
+    if chosen.id in forgotten:
+        raise NotReadyError(
+            f"Rows of dataset {chosen.id} were forgotten since it was built ({forgotten[chosen.id].text()}): "
+            "run `factory dataset build`, and train on the new one."
+        )
+    return chosen

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, Engine, Row, insert, select
 
 from logs_schema.errors import ConfigurationError, InputError, NotReadyError
+from logs_schema.forgetting import Taint, tainted
 from logs_schema.lookup import newest_or_named
 from logs_schema.records import Value
 from logs_schema.store import writing
@@ -37,11 +38,14 @@ class RegisteredAdapter(Value):
     created_at: datetime
     state: str
     """`champion`, `former champion`, `gate passed`, `gate refused`, `evaluated` or `trained`."""
+    forgotten: Taint | None = None
+    """Rows of its dataset that were forgotten since; None when there are none."""
 
     def text(self) -> str:
         """One line."""
         made = f"{self.created_at:%Y-%m-%d %H:%M}"
-        return f"{self.adapter_id}  {self.state:<15}  {made}  data {self.dataset_id}  {self.path}"
+        taint = f"  FORGOTTEN since: {self.forgotten.text()} rows" if self.forgotten else ""
+        return f"{self.adapter_id}  {self.state:<15}  {made}  data {self.dataset_id}  {self.path}{taint}"
 
 
 class AdapterList(Value):
@@ -124,7 +128,10 @@ def adapter_list(engine: Engine) -> AdapterList:
     with engine.connect() as connection:
         rows = connection.execute(select(ADAPTER).order_by(ADAPTER.c.created_at.desc(), ADAPTER.c.id)).all()
         states = _states(connection)
-    return AdapterList(adapters=tuple(_adapter(row, states.get(row.id, "trained")) for row in rows))
+        forgotten = tainted(connection)
+    return AdapterList(
+        adapters=tuple(_adapter(row, states.get(row.id, "trained"), forgotten.get(row.dataset_id)) for row in rows)
+    )
 
 
 def find_adapter(engine: Engine, adapter_id: str | None = None) -> RegisteredAdapter:
@@ -156,11 +163,17 @@ def promote(engine: Engine, adapter_id: str, *, by: str, note: str | None = None
 
     Raises:
         ConfigurationError: nobody is named as the one who promotes.
-        NotReadyError: it was not gated yet, its gate refused it, or the champion has changed since.
+        NotReadyError: it was not gated yet, its gate refused it, the champion has changed since, or rows that
+            it was made with were forgotten.
         InputError: there is no such adapter, or its files are not those that were trained.
     """
     name = _named(by)
     adapter = find_adapter(engine, adapter_id)
+    if adapter.forgotten and (adapter.forgotten.train or adapter.forgotten.validation):
+        raise NotReadyError(
+            f"Adapter {adapter.adapter_id} was made with rows that were forgotten since ({adapter.forgotten.text()}): "
+            "run `factory retrain` for one without them."
+        )
     verify(Path(adapter.path), adapter.sha256)
     with writing(engine) as connection:
         current = _champion_id(connection)
@@ -280,7 +293,7 @@ def _states(connection: Connection) -> dict[str, str]:
     return states | ({current: "champion"} if current else {})
 
 
-def _adapter(row: Row[Any], state: str) -> RegisteredAdapter:
+def _adapter(row: Row[Any], state: str, forgotten: Taint | None) -> RegisteredAdapter:
     return RegisteredAdapter(
         adapter_id=row.id,
         dataset_id=row.dataset_id,
@@ -290,4 +303,5 @@ def _adapter(row: Row[Any], state: str) -> RegisteredAdapter:
         seed=row.seed,
         created_at=row.created_at,
         state=state,
+        forgotten=forgotten,
     )

@@ -7,7 +7,7 @@ import typer
 from typer.core import TyperGroup
 
 from factory import __version__
-from factory.cli import dataset, label, logs, mine, ops, trace, train
+from factory.cli import care, dataset, feeds, label, logs, mine, ops, trace, train
 from logs_schema.errors import FactoryError
 
 
@@ -67,7 +67,14 @@ app.command()(train.rollback)
 app.command()(ops.retrain)
 app.command()(ops.status)
 app.command()(trace.trace)
+logs.logs_app.command("export")(care.export)
+logs.logs_app.command("prune")(care.prune)
+logs.logs_app.command("forget")(care.forget)
+logs.db_app.command("backup")(care.backup)
+logs.db_app.command("check")(care.check)
 app.add_typer(logs.logs_app, name="logs")
+app.add_typer(feeds.feedback_app, name="feedback")
+app.add_typer(feeds.documents_app, name="documents")
 app.add_typer(mine.findings_app, name="findings")
 app.add_typer(mine.queue_app, name="queue")
 app.add_typer(label.label_app, name="label")

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterable, Iterator, Sized
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Protocol, TypeVar
 
@@ -65,3 +66,29 @@ def track(items: Iterable[T], *, description: str = "", total: int | None = None
 
     known = total if total is not None else len(items) if isinstance(items, Sized) else None
     yield from rich_track(items, description=description, total=known, console=Console(stderr=True), transient=True)
+
+
+def moment_of(text: str, option: str) -> datetime:
+    """A date, or the moment that lies an age such as 12h, 30d or 8w back.
+
+    Raises:
+        ConfigurationError: it is neither.
+    """
+    import re
+    from datetime import UTC, timedelta
+
+    from logs_schema.errors import ConfigurationError
+    from logs_schema.tables import now
+
+    age = re.fullmatch(r"(\d{1,5})([hdw])", text.strip(), re.ASCII)
+    try:
+        if age:
+            return (
+                now() - int(age[1]) * {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}[age[2]]
+            )
+        moment = datetime.fromisoformat(text.strip())
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        raise ConfigurationError(
+            f"{option} {text!r} is neither an age such as 180d nor a date such as 2026-01-31."
+        ) from error

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from factory.cli.common import AsJson, emit, settings_of, store_of, track
+from factory.cli.common import AsJson, emit, moment_of, settings_of, store_of, track
 from logs_schema.errors import ConfigurationError
 from logs_schema.importers.formats import NAMES
 
@@ -52,12 +52,14 @@ def import_(
 ) -> None:
     """Import production logs; importing a file again changes nothing."""
     from logs_schema.importers.run import import_files
+    from logs_schema.pii.replace import cleaner
 
     if not files and not chunks:
         raise ConfigurationError("Missing argument FILE: name the log files to import, or a chunk store with --chunks.")
     settings = settings_of(ctx)
+    store = store_of(ctx)
     report = import_files(
-        store_of(ctx),
+        store,
         files or [],
         format=format or settings.imports.format,
         source=source or settings.imports.source,
@@ -65,6 +67,7 @@ def import_(
         rejects=rejects or settings.path("rejects"),
         occurred_at=occurred_at and occurred_at.replace(tzinfo=UTC),
         chunks=chunks or [str(settings.path(pattern)) for pattern in settings.imports.chunks],
+        clean=cleaner(store, settings.pii),
         track=track,
     )
     emit(report, as_json)
@@ -83,11 +86,31 @@ def show(
 
 
 @logs_app.command("stats")
-def stats(ctx: typer.Context, as_json: AsJson = False) -> None:
-    """Show figures over everything that was imported."""
+def stats(
+    ctx: typer.Context,
+    weeks: Annotated[int, typer.Option("--weeks", "-w", min=1, help="Weeks to show at most.")] = 8,
+    as_json: AsJson = False,
+) -> None:
+    """Show figures over everything that was imported, and by source and week."""
     from logs_schema.views import store_stats
 
-    emit(store_stats(store_of(ctx)), as_json)
+    emit(store_stats(store_of(ctx), last_weeks=weeks), as_json)
+
+
+@logs_app.command("coverage")
+def coverage(
+    ctx: typer.Context,
+    since: Annotated[
+        str | None, typer.Option("--since", help="Only records from then on: a date, or an age such as 30d.")
+    ] = None,
+    source: Annotated[str | None, typer.Option("--source", "-s", help="Only records of this application.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show which fields the logs hold, what mining cannot do without the others, and what to log."""
+    from logs_schema.coverage import coverage_report
+
+    moment = moment_of(since, "--since") if since else None
+    emit(coverage_report(store_of(ctx), since=moment, source=source), as_json)
 
 
 @db_app.command("upgrade")
@@ -98,15 +121,3 @@ def upgrade(ctx: typer.Context, as_json: AsJson = False) -> None:
 
     old, new = upgrade_store(settings_of(ctx).store_url)
     emit(UpgradeReport(old=old, new=new), as_json)
-
-
-@db_app.command("check")
-def check(ctx: typer.Context, as_json: AsJson = False) -> None:
-    """Check that the database is sound, and count its rows."""
-    from logs_schema.errors import FactoryError
-    from logs_schema.views import check_store
-
-    report = check_store(store_of(ctx))
-    emit(report, as_json)
-    if not report.sound:
-        raise FactoryError("The store is damaged: restore it from a backup.")

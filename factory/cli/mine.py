@@ -17,7 +17,7 @@ def mine(ctx: typer.Context, as_json: AsJson = False) -> None:
     from logs_schema.errors import NotReadyError
 
     settings = settings_of(ctx)
-    report = mine_store(store_of(ctx), settings.mining, settings.house, track=track)
+    report = mine_store(store_of(ctx), settings.mining, settings.house, signals=settings.signals, track=track)
     if report.total == 0:
         raise NotReadyError("The store holds no records to mine: run `factory import FILE` first.")
     emit(report, as_json)

@@ -47,7 +47,7 @@ def status(ctx: typer.Context, as_json: AsJson = False) -> None:
     settings = settings_of(ctx)
     report = look(
         store_of(ctx),
-        silent_after_hours=settings.schedule.silent_after_hours,
+        schedule=settings.schedule,
         miner_version=miner_version(settings.mining, settings.house),
     )
     emit(report, as_json)

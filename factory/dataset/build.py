@@ -18,12 +18,13 @@ from factory.dataset.reviews import Case, read_cases, read_places
 from factory.dataset.settings import DatasetSettings
 from factory.dataset.split import Place, Placements, place
 from factory.dataset.versions import remember
+from logs_schema.documents import latest_documents
 from logs_schema.errors import NotReadyError
 from logs_schema.examples import TrainingExample
 from logs_schema.records import RagRecord
 from logs_schema.scores import AbstentionDetector, GroundednessScorer, Track, untracked
 from logs_schema.settings import HouseSettings
-from logs_schema.store import latest_documents, load_records
+from logs_schema.store import load_records
 from logs_schema.taxonomy import Split
 
 QUARANTINED = "related to rows on two sides of the split"

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 from factory.dataset.citations import without_marks
 from factory.dataset.evidence import cite, documents
-from factory.dataset.questions import words_of
 from factory.dataset.reviews import Case, Verdict
 from factory.dataset.split import Row
 from factory.guards.access import open_to_all
 from factory.guards.answer import citations_in_range, contexts_logged, grounded_or_abstention, is_pure_abstention
 from factory.guards.conflict import agreed, same_answer
 from factory.guards.freshness import Latest, current_evidence, same_guidelines, unchanged
+from factory.mining.questions import words_of
 from factory.mining.text import tokens
 from logs_schema.records import PromptTemplate, RagRecord
 from logs_schema.scores import AbstentionDetector, GroundednessScorer

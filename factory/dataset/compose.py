@@ -22,8 +22,8 @@ from itertools import chain, islice
 from factory.dataset.candidates import Candidate
 from factory.dataset.citations import renumbered, without_marks
 from factory.dataset.evidence import supports
-from factory.dataset.questions import Words, jaccard, words_of
 from factory.dataset.split import fraction
+from factory.mining.questions import Words, jaccard, words_of
 from factory.mining.text import content_words
 from logs_schema.records import Context, content_hash, passage_hash
 from logs_schema.scores import GroundednessScorer, Track

@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from factory.dataset.questions import Words, near_duplicates
+from factory.mining.questions import Words, near_duplicates
 from logs_schema.records import content_hash
 from logs_schema.taxonomy import Split
 

@@ -10,8 +10,9 @@ from sqlalchemy import Engine, Table, insert, select, update
 from factory.dataset.folder import problems, read_examples, read_manifest
 from factory.dataset.report import table
 from factory.dataset.split import Place
-from logs_schema.errors import InputError
+from logs_schema.errors import InputError, NotReadyError
 from logs_schema.examples import DatasetManifest, TrainingExample
+from logs_schema.forgetting import Taint, tainted
 from logs_schema.lookup import newest_or_named
 from logs_schema.records import Value
 from logs_schema.store import writing
@@ -33,10 +34,13 @@ class Version(Value):
     created_at: datetime
     path: str
     manifest: DatasetManifest
+    forgotten: Taint | None = None
+    """Rows that were forgotten since it was built; None when there are none."""
 
     def text(self) -> str:
         """Counts, what was left out, and the settings."""
         lines = [f"Dataset {self.dataset_id} of {self.created_at:%Y-%m-%d %H:%M} UTC: {self.path}", ""]
+        lines += [f"FORGOTTEN since it was built: {self.forgotten.text()} rows", ""] if self.forgotten else []
         lines += table(self.manifest.counts)
         lines += ["", "Left out:" if self.manifest.held_back else "Left out: nothing"]
         lines += [f"  {count:>5}  {reason}" for reason, count in self.manifest.held_back.items()]
@@ -62,6 +66,7 @@ class VersionList(Value):
             lines.append(
                 f"{version.dataset_id:<18}{version.created_at:%Y-%m-%d %H:%M}  {rows[Split.train]:>7}"
                 f"{rows[Split.validation]:>12}{rows[Split.test]:>6}  {version.path}"
+                + (f"  FORGOTTEN since: {version.forgotten.text()} rows" if version.forgotten else "")
             )
         return "\n".join(lines)
 
@@ -153,6 +158,7 @@ def versions(engine: Engine) -> VersionList:
     """Every dataset version, newest first."""
     with engine.connect() as connection:
         rows = connection.execute(select(DATASET).order_by(DATASET.c.created_at.desc(), DATASET.c.id)).all()
+        forgotten = tainted(connection)
     return VersionList(
         versions=tuple(
             Version(
@@ -160,6 +166,7 @@ def versions(engine: Engine) -> VersionList:
                 created_at=row.created_at,
                 path=row.path,
                 manifest=DatasetManifest.model_validate(row.manifest),
+                forgotten=forgotten.get(row.id),
             )
             for row in rows
         )
@@ -187,10 +194,16 @@ def verify(engine: Engine, dataset_id: str | None = None) -> Verification:
     """Hash the files of a version again and read every row.
 
     Raises:
+        NotReadyError: rows of it were forgotten.
         InputError: something is missing or changed; the message lists it all.
     """
     found = version(engine, dataset_id)
     folder = Path(found.path)
+    if found.forgotten:
+        raise NotReadyError(
+            f"Rows of dataset {found.dataset_id} were forgotten since it was built ({found.forgotten.text()}), so its "
+            "files are not those of its manifest any more: build a new one with `factory dataset build`."
+        )
     wrong = problems(folder)
     if read_manifest(folder) != found.manifest:
         wrong.append("manifest.json: it is not the one that the store remembers")

@@ -1,16 +1,17 @@
 """Rows that were right once: the document, the guidelines, or the record itself has changed since."""
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime
 
+from logs_schema.documents import Version
 from logs_schema.records import Context, RagRecord
 
 OTHER_GUIDELINES = "reviewed under another version of the guidelines"
 CHANGED = "the record changed after it was reviewed"
 STALE = "a newer version of an evidence document exists"
+WITHDRAWN = "an evidence document was withdrawn"
 
-Latest = Mapping[str, tuple[datetime | None, str | None]]
-"""Document id → moment of its last change and its version, the newest that any log shows."""
+Latest = Mapping[str, Version]
+"""Document id → its newest version that a log or the documents feed shows."""
 
 
 def same_guidelines(reviewed_under: str, current: str) -> str | None:
@@ -29,20 +30,23 @@ def unchanged(seen: str, record: RagRecord) -> str | None:
 
 
 def current_evidence(evidence: Iterable[Context], latest: Latest) -> str | None:
-    """Refuse an answer from a document that has a newer version. Distractors may be old: nothing is learned from them.
+    """Refuse an answer from a document that has a newer version or is gone. Distractors may be old: they teach nothing.
 
     Moments decide; without them numeric versions do; other versions that differ cannot be ordered and count as newer.
     """
     for context in evidence:
         known = latest.get(context.doc_id) if context.doc_id else None
-        if known and _older(context, *known):
-            return STALE
+        if known and _older(context, known):
+            return WITHDRAWN if known.withdrawn else STALE
     return None
 
 
-def _older(context: Context, updated_at: datetime | None, version: str | None) -> bool:
-    if context.updated_at and updated_at:
-        return context.updated_at < updated_at
+def _older(context: Context, newest: Version) -> bool:
+    version = newest.version
+    if context.updated_at and newest.updated_at:
+        return context.updated_at < newest.updated_at
+    if newest.withdrawn:
+        return True
     if context.version is None or version is None or context.version == version:
         return False
     if context.version.isdecimal() and version.isdecimal():

@@ -1,19 +1,21 @@
 """All that a verdict on one record rests on, read once."""
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from datetime import datetime
 from typing import NamedTuple
 
 from factory.mining.abstention import read_abstention
+from factory.mining.corpus import Searched
 from factory.mining.feedback import Opinion, read_feedback
 from factory.mining.lexical import Answer, Passage, Support, answer_in, passages, supports
 from factory.mining.settings import MiningSettings
-from logs_schema.records import RagRecord
+from logs_schema.documents import History, Version
+from logs_schema.records import Context, RagRecord
 from logs_schema.scores import Scores
 from logs_schema.settings import HouseSettings
 
-Newest = Mapping[str, tuple[datetime, str | None]]
-"""Document id → (updated_at, version) of its newest known version."""
+Search = Callable[[RagRecord, str | None], Searched | None]
+"""Looks for an answer in the corpus: see `corpus.Corpus.search`."""
 
 
 class Case(NamedTuple):
@@ -28,13 +30,21 @@ class Case(NamedTuple):
     refuses: bool
     """The response says "I don't know" and claims nothing beside it."""
     opinion: Opinion
-    stale: list[int]
-    """Ranks of passages of which a newer version existed when the question was asked."""
+    stale: dict[int, Version]
+    """Rank of a passage → the newer version (or the withdrawal) of its document when the question was asked."""
+    searched: Searched | None = None
+    """What the corpus holds, when the contexts do not hold the answer; None when it was not searched."""
 
     @property
     def sufficient(self) -> float:
         """-1 to 1: how far sufficiency is from its threshold; 0 and more means sufficient."""
         return _margin(self.scores.sufficiency or 0.0, self.settings.sufficient)
+
+    @property
+    def held(self) -> bool:
+        """The contexts hold the answer: a person's correction decides, else the score."""
+        correction = self.opinion.correction
+        return correction.supported if correction else self.sufficient >= 0
 
     @property
     def faithful(self) -> float:
@@ -44,7 +54,7 @@ class Case(NamedTuple):
 
 
 def read_case(
-    record: RagRecord, scores: Scores, *, settings: MiningSettings, house: HouseSettings, newest: Newest
+    record: RagRecord, scores: Scores, *, settings: MiningSettings, house: HouseSettings, versions: History
 ) -> Case:
     """Read the texts and the feedback of a record."""
     found = passages(record.contexts)
@@ -58,17 +68,28 @@ def read_case(
         judged=supports(record.response, found, abstention.claims if abstention.abstains else None),
         refuses=bool(scores.abstained) and not abstention.claims,
         opinion=read_feedback(record, house.abstention),
-        stale=_stale(record, newest),
+        stale=_stale(record, versions),
     )
 
 
-def _stale(record: RagRecord, newest: Newest) -> list[int]:
-    stale = []
+def _stale(record: RagRecord, versions: History) -> dict[int, Version]:
+    stale = {}
     for rank, context in enumerate(record.contexts):
-        known = newest.get(context.doc_id) if context.doc_id is not None else None
-        if known and context.updated_at and context.updated_at < known[0] <= record.occurred_at:
-            stale.append(rank)
+        known = versions.get(context.doc_id, ()) if context.doc_id is not None else ()
+        there = [version for version in known if version.updated_at and version.updated_at <= record.occurred_at]
+        if there and _outdated(context, there):
+            stale[rank] = there[-1]
     return stale
+
+
+def _outdated(context: Context, there: list[Version]) -> bool:
+    """Whether a newer version was there, or the document was withdrawn (which an undated context may be, too)."""
+    newest = there[-1]
+    named = (version.updated_at for version in there if context.version and version.version == context.version)
+    made: datetime | None = context.updated_at or next(named, None)
+    if newest.updated_at is None:
+        return False
+    return made < newest.updated_at if made else newest.withdrawn
 
 
 def _margin(value: float, threshold: float) -> float:

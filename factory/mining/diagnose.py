@@ -9,13 +9,14 @@ from functools import lru_cache
 from math import sqrt
 
 from factory.mining import explain
-from factory.mining.case import Case, Newest, read_case
-from factory.mining.feedback import Correction, read_feedback
+from factory.mining.case import Case, Search, read_case
+from factory.mining.feedback import GROUNDED, Correction, read_feedback
 from factory.mining.finding import Finding
 from factory.mining.lexical import groundedness, unsupported_citations
 from factory.mining.settings import MiningSettings
 from factory.mining.text import content_words
 from factory.mining.words import SMALL_TALK
+from logs_schema.documents import History
 from logs_schema.records import RagRecord
 from logs_schema.scores import Evidence, Scores
 from logs_schema.settings import HouseSettings
@@ -28,7 +29,13 @@ VOTED_UP = -0.25
 
 
 def diagnose(
-    record: RagRecord, scores: Scores, *, settings: MiningSettings, house: HouseSettings, newest: Newest
+    record: RagRecord,
+    scores: Scores,
+    *,
+    settings: MiningSettings,
+    house: HouseSettings,
+    versions: History,
+    search: Search | None = None,
 ) -> Finding:
     """The failures of one record, in the order of `taxonomy.PRECEDENCE`.
 
@@ -37,22 +44,26 @@ def diagnose(
         scores: Its scores, from any scorer.
         settings: Thresholds.
         house: The wording of "I don't know".
-        newest: Newest known version of each document, see `logs_schema.store.latest_documents`.
+        versions: Known versions of each document, see `logs_schema.documents.histories`.
+        search: Looks for an answer in the corpus, see `corpus.Corpus.search`; None when there is no corpus to search.
     """
     if TICKET in record.tags:
         return _ticket(record, scores, house)
     reason = _not_judged(record, scores)
     if reason:
         return _finding(record, scores, {}, (), reason)
-    case = read_case(record, scores, settings=settings, house=house, newest=newest)
+    case = read_case(record, scores, settings=settings, house=house, versions=versions)
+    if search and not (case.held or case.record.truncated):
+        written = case.opinion.correction
+        case = case._replace(searched=search(record, written.text if written and not written.abstains else None))
     failures = _behaviour(case)
     failures |= _causes(case, failures)
-    shift = VOTED_DOWN if case.opinion.bad else VOTED_UP if case.opinion.good else 0.0
+    vote = case.opinion.vote or 0.0
+    shift = VOTED_DOWN * -vote if vote < 0 else VOTED_UP * vote
     failures = {
         failure: sure if sure >= SURE else min(max(sure + shift, 0.05), 0.98) for failure, sure in failures.items()
     }
-    evidence = explain.evidence(case, failures, newest)
-    return _finding(record, scores, failures, evidence, explain.why(case, failures, newest))
+    return _finding(record, scores, failures, explain.evidence(case, failures), explain.why(case, failures))
 
 
 def _ticket(record: RagRecord, scores: Scores, house: HouseSettings) -> Finding:
@@ -135,17 +146,32 @@ def _form(case: Case) -> dict[Failure, float]:
 def _causes(case: Case, failures: dict[Failure, float]) -> dict[Failure, float]:
     """What was wrong with the contexts."""
     causes: dict[Failure, float] = {}
-    correction = case.opinion.correction
-    held = correction.supported if correction else case.sufficient >= 0
     if case.record.truncated:
-        causes[Failure.truncated_context] = 0.8 if not held else 0.5
+        causes[Failure.truncated_context] = 0.8 if not case.held else 0.5
     if case.stale:
         used = {case.answer.context} | {support.context for support in case.judged}
         causes[Failure.stale_context] = 0.9 if used & set(case.stale) else 0.5
-    if not held and not causes:
-        sure = 0.9 if not case.record.contexts else 0.7 if correction else 0.2 - 0.5 * case.sufficient
-        causes[Failure.insufficient_context] = sure
+    cause, factor = _in_corpus(case)
+    known = Failure.truncated_context in causes or (causes and cause is Failure.insufficient_context)
+    if not case.held and not known:
+        sure = 0.9 if not case.record.contexts else 0.7 if case.opinion.correction else 0.2 - 0.5 * case.sufficient
+        causes[cause] = sure * factor
     return causes
+
+
+def _in_corpus(case: Case) -> tuple[Failure, float]:
+    """Why the contexts do not hold the answer, and how clear that is: the corpus was searched, or nothing is known."""
+    outdated = {case.record.contexts[rank].doc_id for rank in case.stale}
+    if case.searched is None or (case.searched.hit and case.searched.hit.doc_id in outdated):
+        return Failure.insufficient_context, 1.0
+    covered = case.searched.hit.covered if case.searched.hit else 0.0
+    needed = GROUNDED if case.opinion.correction else case.settings.sufficient
+    had = 0.0 if case.opinion.correction else case.scores.sufficiency or 0.0
+    if covered >= max(needed, had + case.settings.much_better):
+        return Failure.retrieval_miss, 0.6 + 0.4 * covered
+    if covered < case.settings.uncovered:
+        return Failure.knowledge_gap, 1 - 0.5 * covered / case.settings.uncovered
+    return Failure.insufficient_context, 1.0
 
 
 def _not_judged(record: RagRecord, scores: Scores) -> str | None:

@@ -1,8 +1,9 @@
 """The evidence behind a verdict, and its one sentence in plain words."""
 
-from factory.mining.case import Case, Newest
+from factory.mining.case import Case
 from factory.mining.lexical import Support, unsupported_citations
 from factory.mining.text import Sentence, tokens
+from logs_schema.records import FeedbackKind
 from logs_schema.scores import Evidence, Span
 from logs_schema.taxonomy import Failure
 
@@ -20,7 +21,7 @@ def quoted(text: str, limit: int = QUOTED) -> str:
     return f'"{line}"'
 
 
-def evidence(case: Case, failures: dict[Failure, float], newest: Newest) -> tuple[Evidence, ...]:
+def evidence(case: Case, failures: dict[Failure, float]) -> tuple[Evidence, ...]:
     """What a person can check: sentences against passages, citations, feedback, versions."""
     found: list[Evidence] = []
     for support in _worst(case)[:SHOWN]:
@@ -38,21 +39,25 @@ def evidence(case: Case, failures: dict[Failure, float], newest: Newest) -> tupl
         found.append(Evidence(kind="holds_answer", note=note, spans=(span,), score=sure))
     if Failure.bad_citation in failures:
         found += _citations(case)
-    for rank in case.stale:
+    for rank, newest in case.stale.items():
         context = case.record.contexts[rank]
-        when = newest[context.doc_id][0] if context.doc_id is not None else None
-        note = f"[{rank + 1}] is a version of {context.updated_at:%Y-%m-%d}, a newer one is of {when:%Y-%m-%d}"
+        if newest.withdrawn:
+            note = f"[{rank + 1}] is from a document that was withdrawn on {newest.updated_at:%Y-%m-%d}"
+        else:
+            made = f"a version of {context.updated_at:%Y-%m-%d}" if context.updated_at else f"version {context.version}"
+            note = f"[{rank + 1}] is {made}, a newer one is of {newest.updated_at:%Y-%m-%d}"
         found.append(Evidence(kind="newer_version", note=note))
+    found += _searched(case)
     if case.record.truncated:
         found.append(Evidence(kind="truncated", note="the logged prompt held less than was retrieved"))
     return (*found, *_feedback(case))
 
 
-def why(case: Case, failures: dict[Failure, float], newest: Newest) -> str:
+def why(case: Case, failures: dict[Failure, float]) -> str:
     """One sentence on the primary failure."""
     primary = next((failure for failure in Failure if failure in failures), Failure.none)
     if case.opinion.correction and primary is not Failure.stale_context:
-        return _corrected(case, primary)
+        return _corrected(case, primary, failures)
     match primary:
         case Failure.unfaithful:
             return f"{_held(case)} but the response says {_claim(case)}, which none of them supports{_missing(case)}."
@@ -64,38 +69,66 @@ def why(case: Case, failures: dict[Failure, float], newest: Newest) -> str:
             return _citation(case)
         case Failure.bad_format:
             return "The response does not have the required format."
-        case Failure.missing_abstention if not case.record.contexts:
-            return f"Nothing was retrieved, but the response answers anyway: {_claim(case)}."
         case Failure.missing_abstention:
-            return f"No passage seems to answer this{_unasked(case)}, but the response answers anyway: {_claim(case)}."
+            return f"{_lacking(case)}, but the response answers anyway: {_claim(case)}."
         case Failure.truncated_context:
             return "The prompt held less of the passages than was retrieved: the window cut them off."
         case Failure.stale_context:
-            rank = case.stale[0]
-            context = case.record.contexts[rank]
-            when = newest[context.doc_id][0] if context.doc_id is not None else None
-            named = quoted(context.title or context.doc_id or "", 60)
-            return (
-                f"Passage [{rank + 1}] is an outdated version of {named}: a newer one of {when:%Y-%m-%d} existed then."
-            )
-        case Failure.insufficient_context if not case.record.contexts:
-            return "Nothing was retrieved, and the response rightly says that it does not know."
+            return _stale(case)
+        case Failure.retrieval_miss:
+            return f"{_refused(case)} Yet the corpus holds it: {_hit(case)}, which was not retrieved."
+        case Failure.knowledge_gap:
+            return f"{_refused(case)} No document of the corpus covers it either."
         case Failure.insufficient_context:
-            return (
-                f"No passage seems to answer this{_unasked(case)}, and the response rightly says that it does not know."
-            )
+            return _refused(case)
         case _:
             return _nothing(case)
+
+
+def _refused(case: Case) -> str:
+    return f"{_lacking(case)}, and the response rightly says that it does not know."
+
+
+def _lacking(case: Case) -> str:
+    return f"No passage seems to answer this{_unasked(case)}" if case.record.contexts else "Nothing was retrieved"
+
+
+def _stale(case: Case) -> str:
+    rank, newest = next(iter(case.stale.items()))
+    context = case.record.contexts[rank]
+    named = quoted(context.title or context.doc_id or "", 60)
+    if newest.withdrawn:
+        return f"Passage [{rank + 1}] is from {named}, which had been withdrawn on {newest.updated_at:%Y-%m-%d}."
+    return (
+        f"Passage [{rank + 1}] is an outdated version of {named}: a newer one of {newest.updated_at:%Y-%m-%d} "
+        "existed then."
+    )
+
+
+def _hit(case: Case) -> str:
+    hit = case.searched.hit if case.searched else None
+    return f"{quoted(hit.text)} in {quoted(hit.title or hit.doc_id, 60)}" if hit else "nothing"
+
+
+def _searched(case: Case) -> list[Evidence]:
+    if case.searched is None:
+        return []
+    count = f"{case.searched.documents:,} document{'s' * (case.searched.documents != 1)} searched"
+    if case.searched.hit is None:
+        return [Evidence(kind="corpus", note=f"{count}: none shares a word with the question", score=0.0)]
+    note = f"{count}: closest is {_hit(case)} (document {quoted(case.searched.hit.doc_id, 60)})"
+    hit = case.searched.hit
+    return [Evidence(kind="corpus", note=note, score=round(hit.covered, 4), document=hit.doc_id)]
 
 
 def _nothing(case: Case) -> str:
     said = "The passages seem to answer this, and they support the response"
     if case.opinion.bad:
-        return f"{said}: nothing wrong can be shown, although somebody voted it down."
+        return f"{said}: nothing wrong can be shown, although {_voted(case)}."
     return f"{said}."
 
 
-def _corrected(case: Case, primary: Failure) -> str:
+def _corrected(case: Case, primary: Failure, failures: dict[Failure, float]) -> str:
     correction = case.opinion.correction
     assert correction is not None
     if primary is Failure.none:
@@ -104,7 +137,8 @@ def _corrected(case: Case, primary: Failure) -> str:
         return f"A person says that this cannot be answered from the passages, but the response says {_claim(case)}."
     given = f"A person gave the answer as {quoted(correction.text)}"
     if not correction.supported:
-        return f"{given}, which the passages do not hold."
+        found = " The corpus holds it: " + _hit(case) + "." if Failure.retrieval_miss in failures else ""
+        return f"{given}, which the passages do not hold.{found}"
     if primary is Failure.over_refusal:
         return f"{given}, and the passages hold it, but the response says that it does not know."
     if primary is Failure.incomplete:
@@ -179,8 +213,7 @@ def _citations(case: Case) -> list[Evidence]:
 def _feedback(case: Case) -> list[Evidence]:
     found = []
     if case.opinion.vote is not None:
-        note = "voted down" if case.opinion.bad else "voted up" if case.opinion.good else "votes are divided"
-        found.append(Evidence(kind="feedback", note=note, score=case.opinion.vote))
+        found.append(Evidence(kind="feedback", note=_voted(case), score=case.opinion.vote))
     correction = case.opinion.correction
     if correction:
         held = (
@@ -190,6 +223,14 @@ def _feedback(case: Case) -> list[Evidence]:
         )
         found.append(Evidence(kind="correction", note=f"a person gave {quoted(correction.text)}: {held}"))
     return found
+
+
+def _voted(case: Case) -> str:
+    """What the weightiest event says; what was read off behaviour says so itself."""
+    event = case.opinion.event
+    if event and event.kind is FeedbackKind.implicit:
+        return quoted(event.comment or event.label or "implicit feedback")
+    return f"somebody voted it {'down' if case.opinion.bad else 'up' if case.opinion.good else 'neither up nor down'}"
 
 
 def _span(where: str, place: Sentence) -> Span:

@@ -1,11 +1,16 @@
-"""What people said about an answer. A hint each: a vote moves confidence, a correction can be checked."""
+"""What people said about an answer. A hint each: a vote moves confidence, a correction can be checked.
 
+Kinds outrank each other (correction > annotation > vote > implicit); inside a kind the newest event counts.
+"""
+
+from datetime import datetime
 from typing import NamedTuple
 
 from factory.mining.abstention import is_abstention
 from factory.mining.lexical import groundedness
 from factory.mining.text import content_words
 from logs_schema.records import Feedback, FeedbackKind, RagRecord
+from logs_schema.rows import EARLIEST
 
 GROUNDED = 0.5
 """A correction supported at least this much is held by the contexts (97 % of human reference answers are)."""
@@ -32,8 +37,10 @@ class Opinion(NamedTuple):
     """What people said of one answer, taken together."""
 
     vote: float | None
-    """-1 (bad) to 1 (good); the mean of the weightiest kind of vote."""
+    """-1 (bad) to 1 (good)."""
     correction: Correction | None
+    event: Feedback | None = None
+    """The event that the vote is from."""
 
     @property
     def bad(self) -> bool:
@@ -42,28 +49,34 @@ class Opinion(NamedTuple):
 
     @property
     def good(self) -> bool:
-        """Somebody was content, and nobody who counts as much was not."""
+        """Somebody was content."""
         return self.vote is not None and self.vote > 0
 
 
 def read_feedback(record: RagRecord, house_wording: str) -> Opinion:
-    """Votes and the newest correction of a record; a correction that repeats the response counts as a good vote."""
-    votes = [event for event in record.feedback if event.value is not None]
-    top = max((_RANK[event.kind] for event in votes), default=0)
-    values = [event.value for event in votes if event.value is not None and _RANK[event.kind] == top]
-    vote = sum(values) / len(values) if values else None
+    """The vote and the correction of a record that count.
+
+    A correction that repeats the response counts as a good vote. One that does not contradicts every good vote that
+    it outranks, or that is no newer.
+    """
+    voted = max((event for event in record.feedback if event.value is not None), key=_weight, default=None)
+    vote = voted.value if voted else None
     written = [event for event in record.feedback if event.correction and event.correction.strip()]
     if not written:
-        return Opinion(vote, None)
-    correction = _correction(record, max(written, key=_when), house_wording)
+        return Opinion(vote, None, voted)
+    decisive = max(written, key=_weight)
+    correction = _correction(record, decisive, house_wording)
     if correction.given >= SAME and correction.agreed >= SAME:
-        return Opinion(1.0, None)
-    return Opinion(vote, correction)
+        return Opinion(1.0, None, decisive)
+    if voted and (vote or 0) > 0 and _weight(voted) <= _weight(decisive):
+        return Opinion(None, correction)
+    return Opinion(vote, correction, voted)
 
 
-def _when(event: Feedback) -> tuple[bool, str, str]:
+def _weight(event: Feedback) -> tuple[int, bool, datetime, str]:
+    """Kinds in their order, then the newest; an event without a moment is taken to be the oldest."""
     moment = event.occurred_at
-    return (moment is not None, moment.isoformat() if moment else "", event.identifier)
+    return _RANK[event.kind], moment is not None, moment or EARLIEST, event.identifier
 
 
 def _correction(record: RagRecord, event: Feedback, house_wording: str) -> Correction:

@@ -137,7 +137,7 @@ def answer_in(record: RagRecord, found: Sequence[Passage]) -> Answer:
     """
     weights: dict[str, float] = {}
     figure = _asks_figure(record.query)
-    for token, share in _asked(record):
+    for token, share in asked(record):
         if not (figure and token.norm in _COUNT_WORDS):
             weights[token.norm] = max(weights.get(token.norm, 0.0), share * token.weight)
     if not any(weights.values()):
@@ -264,7 +264,7 @@ def _share(weights: dict[str, float], words: frozenset[str]) -> float:
     return sum(weight for word, weight in weights.items() if word in words)
 
 
-def _asked(record: RagRecord) -> list[tuple[Token, float]]:
+def asked(record: RagRecord) -> list[tuple[Token, float]]:
     """Words of the query; "and for Cargo?" borrows those of the last two user turns, at a quarter of the weight."""
     own = tokens(record.query)
     if sum(token.weight == 1 for token in own) >= SHORT:

@@ -5,21 +5,24 @@ from typing import Any
 
 from sqlalchemy import Engine, and_, func, select
 
+from factory.mining.corpus import Corpus
 from factory.mining.diagnose import diagnose
 from factory.mining.finding import Finding
 from factory.mining.lexical import lexical_scorer
 from factory.mining.queue import QueueReport, fill_queue
-from factory.mining.settings import MiningSettings
+from factory.mining.sessions import SignalReport, read_sessions
+from factory.mining.settings import MiningSettings, SignalSettings
 from logs_schema.database import writing
+from logs_schema.documents import histories
 from logs_schema.records import RagRecord, Value, content_hash
 from logs_schema.rows import FINDING, INTERACTION, content_hashes, put
 from logs_schema.scores import Scorer, Track
 from logs_schema.settings import HouseSettings
-from logs_schema.store import iter_unmined, latest_documents
+from logs_schema.store import iter_unmined
 from logs_schema.tables import now
 from logs_schema.taxonomy import Failure, Route
 
-CODE_VERSION = 1
+CODE_VERSION = 2
 """Raise it with every change of code that changes verdicts: the next run then mines everything again."""
 
 
@@ -38,10 +41,13 @@ class MineReport(Value):
     routes: dict[str, int]
     """Route → records in the store, most frequent first."""
     queue: QueueReport
+    sessions: SignalReport | None = None
+    """What was read off sessions before; None when that was not asked for."""
 
     def text(self) -> str:
         """A short summary."""
-        lines = [f"Mined {self.mined} of {self.total} records ({self.already} were mined before)."]
+        lines = [self.sessions.text()] if self.sessions else []
+        lines += [f"Mined {self.mined} of {self.total} records ({self.already} were mined before)."]
         found = {failure: count for failure, count in self.failures.items() if failure != Failure.none}
         if found:
             lines += ["", f"{sum(found.values())} records show a failure, by its kind:"]
@@ -56,7 +62,7 @@ class MineReport(Value):
 
 def miner_version(settings: MiningSettings, house: HouseSettings) -> str:
     """Identity of code, thresholds and wording, 16 hexadecimal digits; the review budget is no part of it."""
-    verdict = {"faithful", "sufficient", "incomplete", "citations", "format_regex"}
+    verdict = {"faithful", "sufficient", "incomplete", "much_better", "uncovered", "citations", "format_regex"}
     thresholds = settings.model_dump(mode="json", include=verdict)
     return content_hash({"code": CODE_VERSION, "abstention": house.abstention, **thresholds})
 
@@ -66,6 +72,7 @@ def mine(
     settings: MiningSettings,
     house: HouseSettings,
     *,
+    signals: SignalSettings | None = None,
     scorer: Scorer | None = None,
     batch: int = 500,
     track: Track = lambda batches, **_: batches,
@@ -78,19 +85,21 @@ def mine(
         engine: The store.
         settings: Thresholds and budget.
         house: The wording of "I don't know".
+        signals: When given, implicit feedback is read off sessions first.
         scorer: `lexical_scorer(house)` when None.
         batch: Records per transaction.
         track: Shows progress over the batches.
     """
+    sessions = read_sessions(engine, signals, track=track) if signals else None
     version = miner_version(settings, house)
     score = scorer or lexical_scorer(house)
-    newest = latest_documents(engine)
+    versions, corpus = histories(engine), Corpus(engine)
     total, already = _counts(engine, version)
     batches = -(-(total - already) // batch)
     mined = 0
     for records in track(iter_unmined(engine, version, batch), description="mine", total=batches):
         findings = [
-            diagnose(record, scores, settings=settings, house=house, newest=newest)
+            diagnose(record, scores, settings=settings, house=house, versions=versions, search=corpus.search)
             for record, scores in zip(records, score(records), strict=True)
         ]
         mined += _save(engine, records, findings, version)
@@ -103,6 +112,7 @@ def mine(
         failures=_tally(engine, "failure"),
         routes=_tally(engine, "route"),
         queue=queue,
+        sessions=sessions,
     )
 
 

@@ -5,6 +5,17 @@ from pydantic import Field, model_validator
 from logs_schema.settings import Section
 
 
+class SignalSettings(Section):
+    """`[signals]`: what is read off sessions as implicit feedback."""
+
+    window_minutes: float = Field(default=10.0, gt=0, le=1440)
+    """A question asked again within it is a complaint; a session with nothing more within it has ended."""
+    rephrase_similarity: float = Field(default=0.6, gt=0, le=1)
+    """Shared content words over all content words, from which on two questions count as nearly the same."""
+    escalation_tags: tuple[str, ...] = ("escalated", "escalation", "handoff", "human_handoff")
+    """Tags of a record that say that a person had to take over; case does not matter."""
+
+
 class MiningSettings(Section):
     """`[mining]`. Thresholds do not transfer between deployments: look at `factory findings` and set yours."""
 
@@ -14,6 +25,11 @@ class MiningSettings(Section):
     """From it on the contexts count as holding the answer."""
     incomplete: float = Field(default=0.2, ge=0, le=1)
     """Below this completeness a faithful response counts as leaving out what the context holds."""
+    much_better: float = Field(default=0.2, ge=0, le=1)
+    """A passage of the documents feed that covers a question by this much more than what was retrieved (and
+    sufficiently) makes it a `retrieval_miss`."""
+    uncovered: float = Field(default=0.35, gt=0, le=1)
+    """Below this coverage by the best passage of the documents feed a question is a `knowledge_gap`."""
     citations: bool = True
     """Whether answers must cite their passages as [n]."""
     format_regex: str | None = None

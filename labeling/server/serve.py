@@ -21,6 +21,7 @@ from labeling.settings import LabelingSettings
 from logs_schema.errors import ConfigurationError, NotReadyError
 from logs_schema.records import Value
 
+DATABASE = "argilla.db"
 LOCK = "server.lock"
 LOGINS = "logins.txt"
 LOG = "server.log"

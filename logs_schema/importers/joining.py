@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, and_, delete, func, select
 
+from logs_schema.admission import admitted_traces
 from logs_schema.importers.spans import Span, merged, record_of
 from logs_schema.records import Feedback, RagRecord, Trace, record_id
 from logs_schema.rows import FEEDBACK, INTERACTION, JOINED, PENDING, chunks, content_hashes, feedback_of, put
@@ -21,17 +22,23 @@ class Joined(NamedTuple):
     """Traces whose whole record is stored already: a finished span never changes, so theirs bring nothing new."""
     waiting: list[str]
     """Traces that wait for more."""
+    forgotten: list[str]
+    """Traces that were forgotten: nothing of them is kept."""
 
 
 def join(connection: Connection, source: str, spans: Sequence[Span]) -> Joined:
-    """Put spans to those that wait; traces that are whole with them leave the waiting room."""
-    arrived: dict[str, dict[str, Span]] = defaultdict(dict)
+    """Put spans to those that wait; traces that are whole with them leave the waiting room.
+
+    Those of forgotten traces never enter it.
+    """
+    given: dict[str, dict[str, Span]] = defaultdict(dict)
     for span in spans:
-        known = arrived[span.trace_id].get(span.span_id, span)
-        arrived[span.trace_id][span.span_id] = merged(known, span)
+        known = given[span.trace_id].get(span.span_id, span)
+        given[span.trace_id][span.span_id] = merged(known, span)
+    arrived = {trace: given[trace] for _, trace in admitted_traces(connection, [Trace(source, each) for each in given])}
     held = held_spans(connection, source, arrived)
     stored = content_hashes(connection, [record_id(source, trace) for trace in arrived])
-    joined = Joined([], [], [])
+    joined = Joined([], [], [], sorted(given.keys() - arrived.keys()))
     rows, whole = [], []
     for trace, new in sorted(arrived.items()):
         if trace not in held and record_id(source, trace) in stored:

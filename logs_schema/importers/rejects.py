@@ -10,6 +10,7 @@ from typing import IO
 
 from logs_schema.errors import ConfigurationError
 from logs_schema.importers.read import Line
+from logs_schema.pii.replace import Cleaner
 
 KEPT = 10_000
 """Entries of a rejects file at the most; all are counted."""
@@ -21,10 +22,10 @@ class Rejects:
     """Context manager: collects rejected lines in a file that appears whole when the block ends well.
 
     Importing the same file again replaces its rejects; without any, the old ones go away. The
-    file is readable by its owner only: it holds log text.
+    file is readable by its owner only: it holds log text, without personal data when there is a cleaner.
     """
 
-    def __init__(self, folder: Path | None, file: str) -> None:
+    def __init__(self, folder: Path | None, file: str, clean: Cleaner | None = None) -> None:
         name = "stdin" if file == "-" else Path(file).name
         place = file if file == "-" else str(Path(file).absolute())
         key = hashlib.sha256(place.encode("utf-8", "surrogateescape")).hexdigest()[:8]
@@ -32,6 +33,7 @@ class Rejects:
         self.file = file
         self.path = folder / f"{safe}.{key}.rejects.jsonl" if folder else None
         self.count = 0
+        self._clean = clean.text if clean else str
         self._stream: IO[str] | None = None
 
     def add(self, line: Line, reason: str) -> None:
@@ -41,7 +43,8 @@ class Rejects:
             return
         if self._stream is None:
             self._stream = self._open(self._partial(self.path))
-        entry = {"file": self.file, "line": line.number, "reason": reason[:REASON], "text": line.text}
+        told = {"reason": self._clean(reason)[:REASON], "text": self._clean(line.text)}
+        entry = {"file": self.file, "line": line.number, **told}
         if self.count > KEPT:
             entry |= {"reason": f"from here on only counted: {KEPT:,} are kept", "text": ""}
         self._stream.write(json.dumps(entry) + "\n")

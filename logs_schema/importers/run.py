@@ -8,9 +8,10 @@ from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 from sqlalchemy import Connection, Engine
 
+from logs_schema.coverage import Coverage, coverage_in, percent
 from logs_schema.errors import ConfigurationError, InputError
 from logs_schema.importers.fields import FIRST_YEAR, LAST_YEAR, reason_of
 from logs_schema.importers.formats import AUTO, check_name, recognise
@@ -20,11 +21,12 @@ from logs_schema.importers.read import Line, batches, expand, read_lines
 from logs_schema.importers.rejects import Rejects
 from logs_schema.importers.spans import Span
 from logs_schema.importers.texts import TextsReport, import_texts, keep_texts
+from logs_schema.pii.replace import Cleaner, replaced_text
 from logs_schema.records import Feedback, RagRecord, Trace, Value, record_id
 from logs_schema.rows import IMPORT_RUN, content_hashes
 from logs_schema.rows import chunks as in_parts
 from logs_schema.scores import Track, untracked
-from logs_schema.store import Coverage, coverage_in, save_feedback_in, save_in, writing
+from logs_schema.store import save_feedback_in, save_in, writing
 from logs_schema.tables import now
 
 BATCH = 500
@@ -47,6 +49,8 @@ class FileReport(Value):
     unchanged: int
     rejected: int
     """Lines that could not be used."""
+    forgotten: int = 0
+    """Records that were left out because they had been forgotten."""
     rejects: str | None = None
     """File that holds them with the reasons."""
 
@@ -61,6 +65,8 @@ class ImportReport(Value):
     """Traces in the store that wait for spans before they become a record."""
     coverage: Coverage
     """What the records of these files hold."""
+    replaced: dict[str, int] = Field(default_factory=dict)
+    """Kind of personal data → placeholders put in its place."""
     seconds: float
 
     def text(self) -> str:
@@ -71,15 +77,19 @@ class ImportReport(Value):
                 f"{file.file}: {file.format}, {file.read:,} lines: {file.new:,} new records, {file.updated:,} updated, "
                 f"{file.unchanged:,} unchanged, {file.rejected:,} lines rejected"
             )
+            if file.forgotten:
+                lines.append(f"  {file.forgotten:,} records were forgotten earlier and are left out")
             if file.rejects:
                 lines.append(f"  rejected lines and reasons: {file.rejects}")
         lines += [given.text() for given in self.texts]
         held = self.coverage
         lines.append(
-            f"Of {held.records:,} records: {_share(held.with_feedback, held.records)} with feedback, "
-            f"{_share(held.with_prompt, held.records)} with a known prompt; "
-            f"of {held.contexts:,} contexts: {_share(held.contexts_with_text, held.contexts)} with text."
+            f"Of {held.records:,} records: {percent(held.with_feedback, held.records)} with feedback, "
+            f"{percent(held.with_prompt, held.records)} with a known prompt; "
+            f"of {held.contexts:,} contexts: {percent(held.contexts_with_text, held.contexts)} with text."
         )
+        lines += [f"  {lack}" for lack in held.lacks()]
+        lines += replaced_text(self.replaced)
         if self.pending:
             lines.append(f"{self.pending:,} traces wait for the rest of their spans.")
         read = sum(file.read for file in self.files)
@@ -105,6 +115,7 @@ def import_files(
     rejects: Path | None = None,
     occurred_at: datetime | None = None,
     chunks: Sequence[str] = (),
+    clean: Cleaner | None = None,
     track: Track = untracked,
 ) -> ImportReport:
     """Import log files (names, glob patterns, `-` for stdin); importing one again changes nothing.
@@ -118,6 +129,7 @@ def import_files(
         rejects: folder for the lines that cannot be used; None only counts them.
         occurred_at: moment of records whose format tells none (evaluation sets); else `fields.UNDATED`.
         chunks: chunk stores, which give a text to stored contexts that have none (see `texts.import_texts`).
+        clean: takes personal data out of everything before it is stored (see `pii.replace.cleaner`).
         track: progress, over the lines of each file.
 
     Raises:
@@ -133,14 +145,14 @@ def import_files(
     stores = expand(chunks)
     reports, coverage, touched = [], Coverage(), set[str]()
     for file in expand(files):
-        report, ids = _import_file(engine, file, format, source, strict, rejects, occurred_at, track)
+        report, ids = _import_file(engine, file, format, source, strict, rejects, occurred_at, clean, track)
         reports.append(report)
         if stores:
             touched.update(ids)
         else:
             with engine.connect() as connection:
                 coverage += coverage_in(connection, ids)
-    texts = import_texts(engine, stores, strict=strict, rejects=rejects, track=track)
+    texts = import_texts(engine, stores, strict=strict, rejects=rejects, clean=clean, track=track)
     with engine.connect() as connection:
         pending = count_waiting(connection)
         coverage += coverage_in(connection, sorted(touched))
@@ -149,6 +161,7 @@ def import_files(
         texts=texts,
         pending=pending,
         coverage=coverage,
+        replaced=dict(sorted(clean.counts.items())) if clean else {},
         seconds=round(time.monotonic() - began, 3),
     )
 
@@ -161,6 +174,7 @@ def _import_file(
     strict: bool,
     folder: Path | None,
     occurred_at: datetime | None,
+    clean: Cleaner | None,
     track: Track,
 ) -> tuple[FileReport, list[str]]:
     """The report, and the ids of the records that the file touched."""
@@ -178,10 +192,10 @@ def _import_file(
     done: dict[str, str] = {}
     waiting: set[str] = set()
     rated = False
-    with Rejects(folder, file) as rejects:
+    with Rejects(folder, file, clean) as rejects:
         for chunk in batches(track(chain(sample, lines), description=file), BATCH):
             read += len(chunk)
-            batch = _parse(chunk, seen, source, strict, rejects)
+            batch = _parse(chunk, seen, source, strict, rejects, clean)
             rated = rated or bool(batch.feedback)
             with writing(engine) as connection:
                 waiting |= _save(connection, batch, source, done)
@@ -196,10 +210,14 @@ def _import_file(
         finished = IMPORT_RUN.update().where(IMPORT_RUN.c.id == (run[0] if run else None))
         connection.execute(finished.values(finished_at=now(), **counts))
     path = str(rejects.path) if rejects.count and rejects.path else None
-    return FileReport(file=file, format=seen.name, read=read, rejects=path, **counts), sorted(done)
+    forgotten = Counter(done.values())["forgotten"]
+    report = FileReport(file=file, format=seen.name, read=read, rejects=path, forgotten=forgotten, **counts)
+    return report, sorted(done)
 
 
-def _parse(lines: Sequence[Line], format: Format, source: str, strict: bool, rejects: Rejects) -> Batch:
+def _parse(
+    lines: Sequence[Line], format: Format, source: str, strict: bool, rejects: Rejects, clean: Cleaner | None
+) -> Batch:
     batch = Batch([], [], defaultdict(list))
     for line in lines:
         reasons: list[str] = [line.reason] if line.reason else []
@@ -221,7 +239,12 @@ def _parse(lines: Sequence[Line], format: Format, source: str, strict: bool, rej
             raise InputError(f"{place}: {reasons[0]}. Without --strict it would be set aside.")
         for reason in reasons:
             rejects.add(line, reason)
-    return batch
+    return _cleaned(batch, clean) if clean else batch
+
+
+def _cleaned(batch: Batch, clean: Cleaner) -> Batch:
+    feedback = {trace: clean(events) for trace, events in batch.feedback.items()}
+    return Batch(clean(batch.records), clean(batch.spans), feedback)
 
 
 def _save(connection: Connection, batch: Batch, source: str, done: dict[str, str]) -> set[str]:
@@ -235,6 +258,7 @@ def _save(connection: Connection, batch: Batch, source: str, done: dict[str, str
     _claim(connection, source, {**named, **{span.span_id: span.trace_id for span in batch.spans}}, done)
     for trace in joined.known:
         done.setdefault(record_id(source, trace), "unchanged")
+    done.update(dict.fromkeys((record_id(source, trace) for trace in joined.forgotten), "forgotten"))
     _save_records(connection, [*batch.records, *joined.records], done)
     return set(joined.waiting)
 
@@ -255,7 +279,9 @@ def _save_records(connection: Connection, records: Sequence[RagRecord], done: di
 
 
 def _note(connection: Connection, before: dict[str, str], ids: Sequence[str], done: dict[str, str]) -> None:
-    for identifier, after in content_hashes(connection, ids).items():
+    stored = content_hashes(connection, ids)
+    done.update(dict.fromkeys(set(ids) - set(stored), "forgotten"))
+    for identifier, after in stored.items():
         if identifier not in before:
             done[identifier] = "new"
         elif before[identifier] != after and done.get(identifier) != "new":
@@ -267,7 +293,3 @@ def _note(connection: Connection, before: dict[str, str], ids: Sequence[str], do
 def _counts(done: dict[str, str], rejected: int) -> dict[str, int]:
     tally = Counter(done.values())
     return {**{name: tally[name] for name in ("new", "updated", "unchanged")}, "rejected": rejected}
-
-
-def _share(part: int, whole: int) -> str:
-    return f"{part / whole:.0%}" if whole else "none"

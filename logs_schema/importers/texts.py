@@ -17,9 +17,10 @@ from logs_schema.importers.joining import held_spans, join, so_far
 from logs_schema.importers.read import Line, batches, expand, read_lines
 from logs_schema.importers.rejects import Rejects
 from logs_schema.importers.spans import Span
+from logs_schema.pii.replace import Cleaner
 from logs_schema.records import Context, RagRecord, Value, passage_hash
 from logs_schema.rows import CONTEXT, INTERACTION, chunks, load
-from logs_schema.scores import Track
+from logs_schema.scores import Track, untracked
 from logs_schema.store import save_in, writing
 
 BATCH = 500
@@ -62,7 +63,13 @@ class _Given(NamedTuple):
 
 
 def import_texts(
-    engine: Engine, files: Sequence[str], *, strict: bool, rejects: Path | None, track: Track
+    engine: Engine,
+    files: Sequence[str],
+    *,
+    strict: bool,
+    rejects: Path | None,
+    clean: Cleaner | None = None,
+    track: Track = untracked,
 ) -> tuple[TextsReport, ...]:
     """Give texts to the stored contexts that have none; of several rows for one id the first counts.
 
@@ -72,12 +79,13 @@ def import_texts(
             `title`, `url`, `version` and `updated_at`.
         strict: stop at the first row that cannot be used.
         rejects: folder for the rows that cannot be used; None only counts them.
+        clean: takes personal data out of the texts before they are stored.
         track: progress, over the rows of each file.
 
     Raises:
         InputError: a file is missing or no chunk store; with `strict`, a row is bad.
     """
-    return tuple(_import_file(engine, file, strict, rejects, track) for file in expand(files))
+    return tuple(_import_file(engine, file, strict, rejects, clean, track) for file in expand(files))
 
 
 def keep_texts(connection: Connection, records: Sequence[RagRecord]) -> list[RagRecord]:
@@ -93,17 +101,20 @@ def _with_texts(record: RagRecord, stored: RagRecord | None) -> RagRecord:
     return record if contexts == record.contexts else record.model_copy(update={"contexts": contexts})
 
 
-def _import_file(engine: Engine, file: str, strict: bool, folder: Path | None, track: Track) -> TextsReport:
+def _import_file(
+    engine: Engine, file: str, strict: bool, folder: Path | None, clean: Cleaner | None, track: Track
+) -> TextsReport:
     lines = read_lines(file)
     sample = next(batches(lines, SAMPLE), [])
     _check(sample, file)
     read = 0
     records: set[str] = set()
     contexts = newer = 0
-    with Rejects(folder, file) as rejects:
+    with Rejects(folder, file, clean) as rejects:
         for some in batches(track(chain(sample, lines), description=file), BATCH):
             read += len(some)
-            given = _parse(some, strict, rejects)
+            parsed = _parse(some, strict, rejects)
+            given = {name: clean.value(chunk) for name, chunk in parsed.items()} if clean else parsed
             with writing(engine) as connection:
                 done = _give(connection, given)
             records |= done.contexts.keys()

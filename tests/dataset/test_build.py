@@ -20,9 +20,9 @@ from factory.dataset.build import QUARANTINED, build
 from factory.dataset.candidates import GOOD_AS_IS, NOT_USABLE, REPEATED
 from factory.dataset.citations import cited, without_marks
 from factory.dataset.folder import read_examples
-from factory.dataset.questions import jaccard, words_of
 from factory.dataset.report import BuildReport
 from factory.guards import access, answer, conflict, freshness
+from factory.mining.questions import jaccard, words_of
 from logs_schema.errors import NotReadyError
 from logs_schema.examples import TrainingExample
 from logs_schema.records import Context, Feedback, FeedbackKind, Message, PromptTemplate, passage_hash

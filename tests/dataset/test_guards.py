@@ -1,6 +1,6 @@
 """Each guard refuses what it must and lets the rest through."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from hypothesis import given
@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from factory.guards import access, answer, conflict, freshness
 from factory.mining.abstention import is_abstention
 from factory.mining.lexical import groundedness
+from logs_schema.documents import Version
 from logs_schema.records import Context, Feedback, FeedbackKind, RagRecord
 from logs_schema.taxonomy import Decision
 from tests.dataset.world import START, asked, examples, passage
@@ -142,10 +143,19 @@ def test_feedback_does_not_invalidate_a_review_but_new_content_does() -> None:
         (Context(text="a"), (START, "2"), False),
     ],
 )
-def test_evidence_of_an_older_version_is_stale(context: Context, latest: tuple[object, object], stale: bool) -> None:
-    known = {"doc-basket": latest, "doc-candle": latest}
-    found = freshness.current_evidence([context], known)  # type: ignore[arg-type]
+def test_evidence_of_an_older_version_is_stale(
+    context: Context, latest: tuple[datetime | None, str | None], stale: bool
+) -> None:
+    known = {"doc-basket": Version(*latest), "doc-candle": Version(*latest)}
+    found = freshness.current_evidence([context], known)
     assert (found == freshness.STALE) == stale
+
+
+def test_evidence_that_was_withdrawn_is_refused() -> None:
+    gone = {"doc-candle": Version(START, None, withdrawn=True)}
+    assert freshness.current_evidence([Context(text="a", doc_id="doc-candle")], gone) == freshness.WITHDRAWN
+    later = Context(text="a", doc_id="doc-candle", updated_at=START + timedelta(days=1))
+    assert freshness.current_evidence([later], gone) is None
 
 
 def test_reviewers_must_agree() -> None:

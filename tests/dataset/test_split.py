@@ -5,8 +5,8 @@ from itertools import combinations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from factory.dataset.questions import jaccard, near_duplicates, words_of
 from factory.dataset.split import Place, Placements, Row, place
+from factory.mining.questions import jaccard, near_duplicates, words_of
 from logs_schema.taxonomy import Split
 from tests.dataset.world import examples
 

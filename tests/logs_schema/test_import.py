@@ -59,7 +59,7 @@ def test_the_report_counts_records_and_says_what_they_hold(engine: Engine, tmp_p
         2,
         2,
     )
-    assert "Of 2 records: 50% with feedback" in report.text()
+    assert "Of 2 records: 50 % with feedback" in report.text()
     changed = write_lines(tmp_path / "logs.jsonl", [line(1, thumbs="down"), line(2), line(3)])
     (two,) = import_files(engine, [changed]).files
     assert (two.new, two.updated, two.unchanged) == (1, 1, 1)

@@ -7,6 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, delete, event, select
 
+from logs_schema.documents import Version, latest_documents
 from logs_schema.errors import InputError
 from logs_schema.records import Context, PromptTemplate, RagRecord, record_id
 from logs_schema.rows import FINDING, INTERACTION, in_order
@@ -14,7 +15,6 @@ from logs_schema.store import (
     SaveCounts,
     iter_records,
     iter_unmined,
-    latest_documents,
     load_records,
     open_store,
     resolve_id,
@@ -133,7 +133,7 @@ def test_the_newest_version_of_each_document(engine: Engine) -> None:
     dated = [("a", old, "1"), ("a", new, "2"), ("b", new, None), ("c", None, "9")]
     made = [Context(text="t", doc_id=doc, updated_at=at, version=version) for doc, at, version in dated]
     save_records(engine, [record(1, contexts=tuple(made[:1])), record(2, contexts=tuple(made[1:]))])
-    assert latest_documents(engine) == {"a": (new, "2"), "b": (new, None)}
+    assert latest_documents(engine) == {"a": Version(new, "2"), "b": Version(new, None)}
 
 
 def test_a_batch_that_fails_leaves_nothing(engine: Engine) -> None:

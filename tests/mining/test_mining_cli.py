@@ -76,7 +76,7 @@ def test_hostile_text_neither_steers_the_terminal_nor_is_markup(make: Any) -> No
     ))  # fmt: skip
     house = HouseSettings()
     scores = lexical_scorer(house)([record])[0]
-    finding = diagnose(record, scores, settings=MiningSettings(), house=house, newest={})
+    finding = diagnose(record, scores, settings=MiningSettings(), house=house, versions={})
     console = Console(force_terminal=True, color_system="standard", width=200, highlight=False)
     with console.capture() as capture:
         console.print(render_finding(record, finding), soft_wrap=True)
@@ -91,6 +91,6 @@ def test_a_finding_without_evidence_is_readable(make: Any) -> None:
     record = make(response="", contexts=())
     house = HouseSettings()
     scores = lexical_scorer(house)([record])[0]
-    finding = diagnose(record, scores, settings=MiningSettings(), house=house, newest={})
+    finding = diagnose(record, scores, settings=MiningSettings(), house=house, versions={})
     plain = render_finding(record, finding).plain
     assert "none were retrieved" in plain and "not measured" in plain and "empty" in plain

@@ -9,6 +9,7 @@ from factory.mining.diagnose import diagnose
 from factory.mining.finding import Finding
 from factory.mining.lexical import lexical_scorer
 from factory.mining.settings import MiningSettings
+from logs_schema.documents import Version
 from logs_schema.records import Context, Feedback, FeedbackKind
 from logs_schema.scores import Scores
 from logs_schema.settings import HouseSettings
@@ -19,10 +20,10 @@ SETTINGS = MiningSettings()
 F = Failure
 
 
-def judged(make: Any, settings: MiningSettings = SETTINGS, newest: Any = None, **given: Any) -> Finding:
+def judged(make: Any, settings: MiningSettings = SETTINGS, versions: Any = None, **given: Any) -> Finding:
     record = make(**given)
     scores = lexical_scorer(HOUSE)([record])[0]
-    return diagnose(record, scores, settings=settings, house=HOUSE, newest=newest or {})
+    return diagnose(record, scores, settings=settings, house=HOUSE, versions=versions or {})
 
 
 def vote(value: float) -> Feedback:
@@ -121,17 +122,19 @@ def dated(day: int) -> Context:
 
 def test_a_newer_version_counts_only_when_it_was_there(make: Any) -> None:
     given = {"contexts": (dated(3),), "response": "The City plan costs 67 euros a month [1]."}
-    before = judged(make, newest={"plans": (datetime(2026, 6, 15, tzinfo=UTC), "2")}, **given)
+    before = judged(make, versions={"plans": (Version(datetime(2026, 6, 15, tzinfo=UTC), "2"),)}, **given)
     assert (before.failure, before.route) == (F.stale_context, Route.retrieval)
     assert "2026-06-15" in before.why and before.confidence == 0.9
-    later = judged(make, newest={"plans": (datetime(2026, 12, 1, tzinfo=UTC), "2")}, **given)
+    later = judged(make, versions={"plans": (Version(datetime(2026, 12, 1, tzinfo=UTC), "2"),)}, **given)
     assert later.failure is F.none
-    assert judged(make, newest={"plans": (datetime(2026, 2, 3, tzinfo=UTC), "1")}, **given).failure is F.none
+    assert (
+        judged(make, versions={"plans": (Version(datetime(2026, 2, 3, tzinfo=UTC), "1"),)}, **given).failure is F.none
+    )
 
 
 def test_a_stale_context_is_the_cause_of_an_answer_without_support(make: Any) -> None:
-    newest = {"plans": (datetime(2026, 6, 15, tzinfo=UTC), "2")}
-    finding = judged(make, newest=newest, contexts=(dated(3),), query=WATERLOO, response="Wellington won it.")
+    versions = {"plans": (Version(datetime(2026, 6, 15, tzinfo=UTC), "2"),)}
+    finding = judged(make, versions=versions, contexts=(dated(3),), query=WATERLOO, response="Wellington won it.")
     assert (finding.failure, finding.secondary) == (F.missing_abstention, (F.stale_context,))
 
 
@@ -211,9 +214,9 @@ def test_every_finding_keeps_the_rules(
     feedback = (Feedback(identifier="f", kind=FeedbackKind.correction, value=value, correction=text),)
     record = make(response=response, feedback=feedback, truncated=truncated)
     limits = MiningSettings(faithful=faithful, sufficient=sufficient)
-    finding = diagnose(record, scores, settings=limits, house=HOUSE, newest={})
+    finding = diagnose(record, scores, settings=limits, house=HOUSE, versions={})
     named = [failure for failure in (finding.failure, *finding.secondary) if failure is not F.none]
     assert named == [failure for failure in PRECEDENCE if failure in named]
     assert (finding.failure is F.none) is (finding.route is Route.no_action) is (not named)
     assert finding.why.endswith(".") and "\n" not in finding.why
-    assert finding == diagnose(record, scores, settings=limits, house=HOUSE, newest={})
+    assert finding == diagnose(record, scores, settings=limits, house=HOUSE, versions={})

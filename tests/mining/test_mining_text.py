@@ -117,7 +117,7 @@ def test_hostile_repetition_takes_linear_time(unit: str) -> None:
     begin = time.process_time()
     normalise(text)
     scores = lexical_scorer(HouseSettings())([record])[0]
-    diagnose(record, scores, settings=MiningSettings(), house=HouseSettings(), newest={})
+    diagnose(record, scores, settings=MiningSettings(), house=HouseSettings(), versions={})
     assert time.process_time() - begin < 5
 
 

@@ -1,0 +1,139 @@
+"""Does the corpus answer a question that its contexts did not? A BM25 search over the documents feed.
+
+The index holds words only; texts are read from the store when a passage is among the best. It is built
+when the first such question comes up, once a mining run.
+"""
+
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
+
+from sqlalchemy import Engine
+
+from factory.mining.lexical import answer_in, asked, groundedness, passage
+from factory.mining.text import content_words, sentences
+from logs_schema.documents import DocumentText, current_texts, texts_of
+from logs_schema.records import RagRecord
+
+if TYPE_CHECKING:
+    import bm25s
+
+PASSAGE = 700
+"""Characters of a passage, about 120 words: as long as what is usually retrieved, so that both score alike."""
+BEST = 5
+"""Passages that are looked at closely; ten find no more (docs/mining.md)."""
+
+
+class Hit(NamedTuple):
+    """The passage of the corpus that comes closest to answering a question."""
+
+    doc_id: str
+    title: str | None
+    text: str
+    covered: float
+    """0 to 1: sufficiency of this passage alone for the question; with a correction, how far it supports that."""
+
+
+class Searched(NamedTuple):
+    """What a search of the corpus found."""
+
+    documents: int
+    """Documents searched."""
+    hit: Hit | None
+    """None when no passage shares a word with the question."""
+
+
+class Place(NamedTuple):
+    """Where a passage stands."""
+
+    doc_id: str
+    key: str
+    start: int
+    end: int
+
+
+class Corpus:
+    """The present texts of the documents feed, searchable."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._places: list[Place] | None = None
+        self._documents = 0
+        self._vocabulary: dict[str, int] = {}
+        self._index: bm25s.BM25 | None = None
+        self._read = lru_cache(maxsize=512)(self._text)
+
+    def search(self, record: RagRecord, correction: str | None = None) -> Searched | None:
+        """The passage closest to answering a record's question; None when the feed holds no texts.
+
+        Args:
+            record: its query, with the turns before it when it is a short follow-up.
+            correction: the answer that a person gave; its words are searched for too, and a passage then has to
+                support it.
+        """
+        if self._places is None:
+            self._build()
+        if self._index is None:
+            return None
+        words = {token.norm for token, _ in asked(record) if token.is_content}
+        words |= {token.norm for token in content_words(correction or "")}
+        found = [(place, self._read(place.doc_id, place.key)) for place in self._best(words)]
+        there = [(document, document.text[place.start : place.end]) for place, document in found if document]
+        return Searched(self._documents, _closest(there, record, correction))
+
+    def _build(self) -> None:
+        import bm25s
+
+        self._places = []
+        rows: list[list[int]] = []
+        for document in current_texts(self._engine):
+            self._documents += 1
+            title = [word.norm for word in content_words(document.title or "")]
+            for start, end in pieces(document.text):
+                words = [*title, *(word.norm for word in content_words(document.text[start:end]))]
+                if words:
+                    rows.append([self._vocabulary.setdefault(word, len(self._vocabulary)) for word in words])
+                    self._places.append(Place(document.doc_id, document.key, start, end))
+        if self._vocabulary:
+            self._index = bm25s.BM25()
+            self._index.index((rows, dict(self._vocabulary)), show_progress=False)
+
+    def _best(self, words: set[str]) -> list[Place]:
+        import numpy as np
+
+        known = sorted(self._vocabulary[word] for word in words if word in self._vocabulary)
+        if not known or self._index is None or self._places is None:
+            return []
+        scores = self._index.get_scores_from_ids(known)
+        edge = len(scores) - min(BEST, len(scores))
+        best = np.argpartition(scores, edge)[edge:]
+        return [self._places[n] for n in sorted(best, key=lambda n: (-scores[n], n)) if scores[n] > 0]
+
+    def _text(self, doc_id: str, key: str) -> DocumentText | None:
+        return next(iter(texts_of(self._engine, [(doc_id, key)])), None)
+
+
+def _closest(found: Sequence[tuple[DocumentText, str]], record: RagRecord, correction: str | None) -> Hit | None:
+    if correction is None:
+        answer = answer_in(record, [passage(text, document.title or "") for document, text in found])
+        rank, covered = answer.context, answer.sufficiency
+    else:
+        supports = groundedness([(correction, [text]) for _, text in found])
+        rank = max(range(len(supports)), key=lambda n: (supports[n], -n), default=None)
+        covered = 0.0 if rank is None else supports[rank]
+    if rank is None:
+        return None
+    document, text = found[rank]
+    return Hit(document.doc_id, document.title, text, covered)
+
+
+def pieces(text: str) -> Iterator[tuple[int, int]]:
+    """Places of passages in a text: whole sentences, of about `PASSAGE` characters together."""
+    start = end = None
+    for sentence in sentences(text):
+        if start is not None and end is not None and sentence.end - start > PASSAGE:
+            yield start, end
+            start = None
+        start, end = sentence.start if start is None else start, sentence.end
+    if start is not None and end is not None:
+        yield start, end

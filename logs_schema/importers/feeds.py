@@ -1,0 +1,169 @@
+"""What feedback and documents files have in common: read, parse, save; a batch is one transaction."""
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from pydantic import Field, ValidationError
+from sqlalchemy import Connection, Engine
+
+from logs_schema.errors import ConfigurationError, InputError
+from logs_schema.importers.csv_rows import FORMATS, read_rows
+from logs_schema.importers.fields import reason_of
+from logs_schema.importers.read import Line, batches, expand
+from logs_schema.importers.rejects import Rejects
+from logs_schema.importers.run import BATCH, FileReport
+from logs_schema.pii.replace import Cleaner, replaced_text
+from logs_schema.records import Value
+from logs_schema.rows import IMPORT_RUN
+from logs_schema.scores import Track
+from logs_schema.store import SaveCounts, writing
+from logs_schema.tables import now
+
+T = TypeVar("T")
+_HUMP = re.compile("(?<=[a-z])(?=[A-Z])")
+
+
+class FeedReport(Value):
+    """What importing files of a feed did."""
+
+    what: str
+    """What `new`, `updated` and `unchanged` count, such as `feedback events`."""
+    files: tuple[FileReport, ...]
+    replaced: dict[str, int] = Field(default_factory=dict)
+    """Kind of personal data → placeholders put in its place."""
+
+    def text(self) -> str:
+        """A line for each file."""
+        lines = []
+        for file in self.files:
+            lines.append(
+                f"{file.file}: {file.read:,} rows: {file.new:,} new {self.what}, {file.updated:,} updated, "
+                f"{file.unchanged:,} unchanged, {file.rejected:,} rows rejected"
+            )
+            if file.forgotten:
+                lines.append(f"  {file.forgotten:,} were left out, for they were forgotten earlier")
+            if file.rejects:
+                lines.append(f"  rejected rows and reasons: {file.rejects}")
+        return "\n".join([*lines, *replaced_text(self.replaced)])
+
+
+class Saved(NamedTuple):
+    """What saving a batch did."""
+
+    counts: SaveCounts
+    refused: Sequence[tuple[Line, str]] = ()
+    """Rows that could not be saved, with the reasons."""
+
+
+def import_feed(
+    engine: Engine,
+    files: Sequence[str],
+    *,
+    what: str,
+    format: str,
+    parse: Callable[[dict[str, Any]], T],
+    save: Callable[[Connection, Sequence[tuple[Line, T]]], Saved],
+    strict: bool,
+    rejects: Path | None,
+    clean: Cleaner | None,
+    track: Track,
+) -> FeedReport:
+    """Import files (names, folders, patterns, `-` for stdin) row by row; importing one again changes nothing.
+
+    Args:
+        engine: the store.
+        files: what to import.
+        what: what is counted.
+        format: one of `csv_rows.FORMATS`.
+        parse: a row's value; raises ValueError with the reason when it cannot be used.
+        save: keeps a batch in the transaction that it is handed.
+        strict: stop at the first row that cannot be used.
+        rejects: folder for the rows that cannot be used; None only counts them.
+        clean: takes personal data out of the rejected rows; `parse` takes it out of the others.
+        track: progress, over the rows of each file.
+
+    Raises:
+        InputError: a file is missing, empty or of no known format; with `strict`, a row is bad.
+        ConfigurationError: the format or the rejects folder cannot be used.
+    """
+    if format not in FORMATS:
+        raise ConfigurationError(f"There is no format {format[:40]!r}. Known are {', '.join(FORMATS)}.")
+    reports = []
+    for file in expand(files):
+        started_at, total, read = now(), SaveCounts(), 0
+        with Rejects(rejects, file, clean) as bad:
+            for chunk in batches(track(read_rows(file, format), description=file), BATCH):
+                read += len(chunk)
+                parsed: list[tuple[Line, T]] = []
+                for line in chunk:
+                    found = _parsed(line, parse)
+                    if isinstance(found, _Refusal):
+                        _refuse(bad, line, found.reason, strict)
+                    else:
+                        parsed.append((line, found))
+                with writing(engine) as connection:
+                    saved = save(connection, parsed)
+                    for line, reason in saved.refused:
+                        _refuse(bad, line, reason, strict)
+                total += saved.counts
+        counts = {**total.model_dump(exclude={"forgotten"}), "rejected": bad.count}
+        if not read:
+            raise InputError(f"{file} holds no rows.")
+        with writing(engine) as connection:
+            run = {"file": file, "format": what, "started_at": started_at, "finished_at": now()}
+            connection.execute(IMPORT_RUN.insert().values(**run, **counts))
+        path = str(bad.path) if bad.count and bad.path else None
+        reports.append(
+            FileReport(file=file, format=format, read=read, rejects=path, forgotten=total.forgotten, **counts)
+        )
+    replaced = dict(sorted(clean.counts.items())) if clean else {}
+    return FeedReport(what=what, files=tuple(reports), replaced=replaced)
+
+
+class _Refusal(NamedTuple):
+    reason: str
+
+
+def _parsed(line: Line, parse: Callable[[dict[str, Any]], T]) -> T | _Refusal:
+    if line.value is None:
+        return _Refusal(line.reason or "not a row")
+    try:
+        return parse(line.value)
+    except ValidationError as error:
+        return _Refusal(reason_of(error))
+    except ValueError as error:
+        return _Refusal(str(error))
+
+
+def _refuse(rejects: Rejects, line: Line, reason: str, strict: bool) -> None:
+    if strict:
+        raise InputError(f"{rejects.file}, line {line.number}: {reason}. Without --strict it would be set aside.")
+    rejects.add(line, reason)
+
+
+def pick(row: dict[str, Any], names: Sequence[str]) -> Any:
+    """The field that a row gives under one of the names; None when it gives none.
+
+    Raises:
+        ValueError: it gives two, and they differ.
+    """
+    given = {name: row[name] for name in names if row.get(name) not in (None, "") and row[name] == row[name]}
+    if len({repr(value) for value in given.values()}) > 1:
+        raise ValueError(f"{' and '.join(given)} are given and differ: leave one out")
+    return next(iter(given.values()), None)
+
+
+def folded(row: dict[str, Any]) -> dict[str, Any]:
+    """The row with its names in one form: `Trace ID`, `trace-id` and `traceId` become `trace_id`.
+
+    Raises:
+        ValueError: two names become one, and their values differ.
+    """
+    found: dict[str, Any] = {}
+    for name, value in row.items():
+        plain = _HUMP.sub("_", name.strip()).replace(" ", "_").replace("-", "_").lower()
+        if found.setdefault(plain, value) != value:
+            raise ValueError(f"{plain} is given twice, and differs: leave one out")
+    return found
