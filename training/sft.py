@@ -148,18 +148,22 @@ def _train(
 
 
 def _with_adapter(model: Any, tokenizer: Any, settings: TrainingSettings, base: BaseModel, device: Device) -> Any:
-    """The model with LoRA on its linear layers."""
+    """The model with LoRA on the linear layers of its upper layers."""
     from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
 
     if settings.quantization == "nf4" and device.kind == "cuda":
         model = prepare_model_for_kbit_training(model)
     model.config.use_cache = False
+    layers: int = model.config.num_hidden_layers
+    first = layers - max(1, round(layers * settings.lora_layers))
     config = LoraConfig(
         task_type="CAUSAL_LM",
         r=settings.lora_r,
         lora_alpha=settings.lora_alpha,
         lora_dropout=settings.lora_dropout,
         target_modules=TARGETS,
+        layers_to_transform=list(range(first, layers)) if first else None,
+        layers_pattern="layers" if first else None,
     )
     try:
         adapted = get_peft_model(model, config)

@@ -74,6 +74,7 @@ def settings(tiny_base: Path, tmp_path: Path) -> TrainingSettings:
         batch_size=4,
         save_steps=1,
         warmup_steps=0,
+        lora_layers=0.5,
         learning_rate=1e-3,
         cache=str(tmp_path / "models"),
         adapters=str(tmp_path / "adapters"),
@@ -102,6 +103,7 @@ def test_trains_reuses_and_keeps_only_safetensors(
     folder = Path(report.path)
     weights = tensors(folder / "adapter_model.safetensors")
     assert moved(folder) and {values.dtype.name for values in weights.values()} == {"float32"}
+    assert all(".layers.2." in name or ".layers.3." in name for name in weights)
     assert report.steps == 4 and sum(report.rows.values()) == 8 and report.validation_rows == 3
     assert len(report.validation_losses) == 2
     assert {path.name for path in folder.iterdir()} == {
