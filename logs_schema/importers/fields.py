@@ -26,6 +26,20 @@ ROLES = {
 QUERY_KEYS = ("query", "question", "input", "message", "user_input", "user_message", "prompt", "text")
 ANSWER_KEYS = ("answer", "response", "output", "result", "text", "content", "message")
 HISTORY_KEYS = ("history", "chat_history", "messages", "conversation")
+INPUT_KEYS = ("input", "inputs", "kwargs", "query", "question")
+"""Where a framework wraps the real input."""
+OUTPUT_KEYS = (
+    "output",
+    "outputs",
+    "response",
+    "generations",
+    "choices",
+    "message",
+    "result",
+    "return_values",
+    "messages",
+)
+"""Where a framework wraps the real output."""
 _MOMENT: TypeAdapter[datetime] = TypeAdapter(UtcDatetime)
 
 
@@ -80,26 +94,103 @@ def first_text(values: dict[str, Any], keys: Sequence[str]) -> str | None:
 
 
 def messages_of(values: Any) -> tuple[Message, ...]:
-    """Conversation turns: {role, content}, {type, content} or (question, answer) pairs; others are left out."""
+    """Conversation turns: {role, content}, {role, parts}, {type, content}, a serialised LangChain message, or
+    (question, answer) pairs; in lists of lists too. Others are left out.
+    """
     turns: list[Message] = []
     for value in values if isinstance(values, list) else ():
         if isinstance(value, dict):
-            role = ROLES.get(str(value.get("role") or value.get("type") or "").lower())
-            content = content_text(value.get("content"))
-            if role and content is not None:
-                turns.append(Message.model_validate({"role": role, "content": content}))
+            turns += _turn(value)
         elif isinstance(value, list) and len(value) == 2 and all(isinstance(part, str) for part in value):
             turns += [Message(role="user", content=value[0]), Message(role="assistant", content=value[1])]
+        elif isinstance(value, list):
+            turns += messages_of(value)
     return tuple(turns)
+
+
+def _turn(value: dict[str, Any]) -> list[Message]:
+    inner = value.get("kwargs") or value.get("data")
+    if isinstance(inner, dict):
+        names = value.get("id")
+        said = names[-1] if isinstance(names, list) and names else value.get("type")
+        value = {"type": str(said).removesuffix("Chunk").removesuffix("Message"), **inner}
+    role = ROLES.get(str(value.get("role") or value.get("type") or "").lower())
+    content = content_text(value["content"] if value.get("content") is not None else value.get("parts"))
+    return [Message.model_validate({"role": role, "content": content})] if role and content is not None else []
 
 
 def content_text(content: Any) -> str | None:
     """Text of a message: plain, or the text parts of a list."""
     if isinstance(content, str):
         return content
-    parts = [part.get("text") for part in content if isinstance(part, dict)] if isinstance(content, list) else []
-    texts = [part for part in parts if isinstance(part, str)]
+    texts = []
+    for part in content if isinstance(content, list) else ():
+        if isinstance(part, str):
+            texts.append(part)
+        elif isinstance(part, dict) and part.get("type") not in {"reasoning", "thinking"}:
+            texts += [part[key] for key in ("text", "content") if isinstance(part.get(key), str)][:1]
     return "\n".join(texts) if texts else None
+
+
+def question_of(value: Any) -> tuple[str | None, tuple[Message, ...]]:
+    """(query, history) of a call's input: plain text, messages, or JSON such as {"question", "history"}."""
+    if isinstance(value, list) or (isinstance(value, str) and value.lstrip().startswith("[{")):
+        return _last_question(messages_of(json_value(value)))
+    content = json_object(value)
+    if content is None:
+        return (value or None) if isinstance(value, str) else None, ()
+    turns = messages_of(next((content[key] for key in HISTORY_KEYS if content.get(key)), None))
+    query = first_text(content, QUERY_KEYS)
+    if query is not None:
+        return query, turns
+    if turns:
+        asked, history = _last_question(turns)
+        if asked:
+            return asked, history
+    for key in INPUT_KEYS:
+        if isinstance(content.get(key), dict | list):
+            asked, history = question_of(content[key])
+            if asked is not None:
+                return asked, history or turns
+    arguments = content.get("args")
+    if isinstance(arguments, list):
+        texts = [argument for argument in arguments if isinstance(argument, str) and argument]
+        return texts[0] if texts else None, turns
+    return (value if isinstance(value, str) else None), turns
+
+
+def _last_question(turns: tuple[Message, ...]) -> tuple[str | None, tuple[Message, ...]]:
+    return (turns[-1].content, turns[:-1]) if turns and turns[-1].role == "user" else (None, turns)
+
+
+def answer_of(value: Any, depth: int = 6) -> str | None:
+    """The answer in a call's output: plain text, a message, a list of them, or JSON such as {"answer"}."""
+    if depth == 0:
+        return None
+    if isinstance(value, list):
+        said = [turn.content for turn in messages_of(value) if turn.role == "assistant"]
+        return said[-1] if said else answer_of(value[0], depth - 1) if len(value) == 1 else None
+    content = json_object(value)
+    if content is None:
+        return value if isinstance(value, str) else None
+    if (answer := first_text(content, ANSWER_KEYS)) is not None:
+        return answer
+    if turn := _turn(content):
+        return turn[0].content
+    for key in OUTPUT_KEYS:
+        if isinstance(content.get(key), dict | list) and (inner := answer_of(content[key], depth - 1)) is not None:
+            return inner
+    return value if isinstance(value, str) else None
+
+
+def json_value(value: Any) -> Any:
+    """The value of JSON text; anything else, and broken JSON, as it is."""
+    if not isinstance(value, str) or not value.lstrip().startswith(("[", "{", '"')):
+        return value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        return value
 
 
 def reason_of(error: ValidationError) -> str:

@@ -8,7 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine
 
-from logs_schema.importers.openinference import nested, parse
+from logs_schema.importers.attributes import nested
+from logs_schema.importers.openinference import parse
 from logs_schema.importers.run import import_files
 from logs_schema.importers.spans import record_of
 from logs_schema.records import FeedbackKind, Message, RagRecord
