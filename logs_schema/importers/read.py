@@ -174,7 +174,7 @@ def _parsed(number: int, data: bytes, whole: bool, limit: int) -> Line:
         if not isinstance(value, dict):
             return Line(number, None, "not a JSON object", excerpt)
         if data.count(b"{") + data.count(b"[") > DEPTH_LIMIT or SUSPICIOUS.search(data):
-            _check(value, DEPTH_LIMIT)
+            check_value(value)
     except UnicodeDecodeError as error:
         return Line(number, None, f"not UTF-8 at byte {error.start}", excerpt)
     except json.JSONDecodeError as error:
@@ -190,17 +190,21 @@ def _no_constant(name: str) -> float:
     raise ValueError(f"{name} is not a number")
 
 
-def _check(value: object, depth: int) -> None:
-    """Refuse what no database stores: NUL, half a surrogate pair, endless nesting."""
+def check_value(value: object, depth: int = DEPTH_LIMIT) -> None:
+    """Refuse what no database stores: NUL, half a surrogate pair, endless nesting.
+
+    Raises:
+        ValueError: with what was found.
+    """
     if depth < 0:
         raise ValueError(f"nested deeper than {DEPTH_LIMIT}")
     if isinstance(value, dict):
         for key, inner in value.items():
-            _check(key, depth)
-            _check(inner, depth - 1)
+            check_value(key, depth)
+            check_value(inner, depth - 1)
     elif isinstance(value, list):
         for inner in value:
-            _check(inner, depth - 1)
+            check_value(inner, depth - 1)
     elif isinstance(value, str):
         if "\0" in value:
             raise ValueError("holds a NUL character")
