@@ -31,9 +31,8 @@ def documents_of(value: Any, *, texts: bool = True) -> list[Tree]:
             break
         if (columns := _columns(value)) is not None:
             return columns
-        numbered = list(items(value))
-        inner = numbered or next((value[key] for key in LIST_KEYS if isinstance(value.get(key), list | dict)), None)
-        value = inner
+        named = (value[key] for key in LIST_KEYS if isinstance(value.get(key), list | dict))
+        value = list(items(value)) or next(named, None)
     return [found for item in _flat(value) if (found := _document(item, texts)) is not None]
 
 

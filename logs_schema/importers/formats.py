@@ -7,7 +7,7 @@ A format is a line here and a module of its name beside this one, with two funct
 from collections.abc import Sequence
 from functools import cache
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from logs_schema.errors import ConfigurationError, InputError
 from logs_schema.importers.read import Line
@@ -17,7 +17,12 @@ if TYPE_CHECKING:
 
 AUTO = "auto"
 FORMATS = {
-    "openinference": "spans with a trace id and attributes (openinference.span.kind, retrieval.documents, …)",
+    "langsmith": "runs (id, run_type, start_time, trace_id, …), or feedback (run_id, key, score, …)",
+    "langfuse": "traces (id, timestamp, input, output, observations, …), observations (traceId, type, startTime, …) or "
+    "scores (traceId, name, value, dataType, source)",
+    "otel": "OTLP bodies (resourceSpans, resourceLogs), or spans with gen_ai, traceloop or langfuse attributes",
+    "openinference": "spans with a trace id and attributes (openinference.span.kind, retrieval.documents, …), or "
+    "annotations (span_id, name, result)",
     "native": "query, response, contexts, … as docs/log-format.md describes them; or trace_id with feedback",
 }
 """Name of each format → how it is recognised, in the order in which recognising tries them."""
@@ -55,7 +60,8 @@ def recognise(lines: Sequence[Line], file: str, wanted: str = AUTO) -> "Format":
     name = "standard input" if file == "-" else file
     check_name(wanted)
     values = [line.value for line in lines if line.value is not None]
-    found = next((format for value in values if (format := _format_of(value))), None)
+    # every line of the sample has a say before the next format: a trace may begin with a span of any kind
+    found = next((format for format in map(load, FORMATS) if any(map(format.looks, values))), None)
     if wanted != AUTO and any(load(wanted).looks(value) for value in values):
         return load(wanted)
     if found and wanted == AUTO:
@@ -73,7 +79,3 @@ def recognise(lines: Sequence[Line], file: str, wanted: str = AUTO) -> "Format":
         )
     known = "; ".join(f"{known} ({by})" for known, by in FORMATS.items())
     raise InputError(f"The format of {name} is not known: its first object holds {keys}. Known are {known}.")
-
-
-def _format_of(value: dict[str, Any]) -> "Format | None":
-    return next((format for format in map(load, FORMATS) if format.looks(value)), None)

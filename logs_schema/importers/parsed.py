@@ -1,8 +1,11 @@
 """What every log format gives: how it is recognised, and what one of its lines parses to."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
+from pydantic import ValidationError
+
+from logs_schema.importers.fields import reason_of
 from logs_schema.importers.spans import Span
 from logs_schema.records import Feedback, RagRecord, Trace
 
@@ -32,3 +35,24 @@ class Format(NamedTuple):
     parse: Callable[[dict[str, Any], str], Parsed]
     """(JSON object, name of the application where the line gives none) to what it holds. Raises ValueError with the
     reason when nothing of the line can be used (pydantic's ValidationError is one)."""
+
+
+def gathered(values: Iterable[dict[str, Any]], source: str, parse: Callable[[dict[str, Any], str], Parsed]) -> Parsed:
+    """What the members of one line hold together; those that cannot be used become problems."""
+    records: list[RagRecord] = []
+    spans: list[Span] = []
+    feedback: list[tuple[Trace, Feedback]] = []
+    problems: list[str] = []
+    for value in values:
+        try:
+            parsed = parse(value, source)
+        except ValidationError as error:
+            problems.append(reason_of(error))
+        except ValueError as error:
+            problems.append(str(error))
+        else:
+            records += parsed.records
+            spans += parsed.spans
+            feedback += parsed.feedback
+            problems += parsed.problems
+    return Parsed(records, spans, feedback, problems)

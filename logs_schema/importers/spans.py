@@ -1,5 +1,6 @@
 """Spans of a trace, from whatever tracing format, and the record that they make together."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from itertools import chain
 
@@ -7,6 +8,15 @@ from pydantic import Field
 
 from logs_schema.prompting import Inferred, infer
 from logs_schema.records import Context, Message, RagRecord, UtcDatetime, Value
+
+TRACE = "TRACE"
+"""Kind of what a tool says of a whole trace: the root, whatever else has no parent."""
+EVENT = "EVENT"
+"""Kind of a part of another span that came apart from it, such as a log event: its parent is that span."""
+STEPS = {"LLM", "RETRIEVER", "RERANKER", "EMBEDDING", "TOOL", "GUARDRAIL", "EVALUATOR", "UNKNOWN"}
+"""Kinds that are a step of answering, not the whole of it."""
+FIXED_TEXT = 300
+"""Characters of a prompt's own words beside the passages: more may be passages of a retriever still to come."""
 
 
 class Span(Value):
@@ -16,7 +26,9 @@ class Span(Value):
     span_id: str = Field(min_length=1, max_length=500)
     parent_id: str | None = None
     kind: str
-    """`CHAIN`, `RETRIEVER`, `RERANKER`, `LLM`, …"""
+    """`CHAIN`, `RETRIEVER`, `RERANKER`, `LLM`, …; or `TRACE` or `EVENT`."""
+    detached: bool = False
+    """True when it has no parent although something about the whole trace may still come."""
     started: UtcDatetime
     ended: UtcDatetime | None = None
     query: str | None = None
@@ -41,33 +53,45 @@ class Span(Value):
 def record_of(spans: Sequence[Span], source: str) -> tuple[RagRecord, bool] | None:
     """The record of one trace, and whether it is whole: no span that is still to come can change it.
 
-    It is whole when the logged messages confirm what was retrieved: a prompt template renders them
-    exactly. None as long as the root, the query or the answer is missing. The order of the spans
-    does not matter.
+    It is whole when its root is there and the logged messages confirm what was retrieved: a prompt
+    template renders them exactly. None as long as the query or the answer is missing. A root that
+    never comes (it may lie in another system) is stood in for by the topmost span that knows both query
+    and answer, or by the call whose messages hold what was retrieved. The order of the spans does not matter.
     """
-    spans = sorted(spans, key=lambda span: (span.started, span.span_id))
-    root = next((span for span in spans if span.parent_id is None), None)
-    if root is None:
-        return None
-    retrievers = [span for span in spans if span.documents]
+    spans = _put_together(spans)
+    root, certain = _root(spans)
+    retrievers = [span for span in spans if span.documents and span.kind not in {"CHAIN", "AGENT", TRACE}]
+    found = retrievers or [span for span in spans if span.documents]
     calls = sorted(
         (span for span in spans if span.messages or (span.kind == "LLM" and span.output is not None)),
-        key=lambda span: (span.output is not None and span.output == root.output, span.ended or span.started),
+        key=lambda span: (
+            root is not None and span.output is not None and span.output == root.output,
+            span.ended or span.started,
+        ),
         reverse=True,
     )
-    query = _query(root, retrievers, calls)
-    answer = root.output if root.output is not None else next((c.output for c in calls if c.output is not None), None)
-    if query is None or (answer is None and root.error is None):
+    told = root is not None and root.query is not None and root.output is not None
+    below = (s for s in spans if root and not told and s.parent_id == root.span_id and s.kind not in STEPS)
+    around = [*([root] if root else []), *below]
+    query = _query(around, found, calls)
+    if query is None:
         return None
-    contexts, call, inferred = _seen(query, retrievers, [span for span in spans if span.reranked], calls)
-    chosen = [root, *([call] if call else []), *retrievers]
-    latency = (root.ended - root.started).total_seconds() * 1000 if root.ended else None
+    contexts, call, inferred = _seen(query, found, [span for span in spans if span.reranked], calls)
+    if root is None and (call is None or call.output is None or inferred is None):
+        return None
+    answer = next((span.output for span in [*around, *calls] if span.output is not None), None)
+    first = root or (call and call.model_copy(update={"ended": None}))
+    if first is None or (answer is None and first.error is None):
+        return None
+    timed = root if root and (certain or root.kind not in STEPS) else None
+    chosen = [first, *([call] if call else []), *found, *(around if not certain else ())]
+    latency = (timed.ended - timed.started).total_seconds() * 1000 if timed and timed.ended else None
     record = RagRecord(
         source=source,
-        source_id=root.trace_id,
-        occurred_at=root.started,
+        source_id=first.trace_id,
+        occurred_at=first.started if root else min(span.started for span in spans),
         query=query,
-        history=(inferred.history if inferred else ()) or root.history,
+        history=(inferred.history if inferred else ()) or next((s.history for s in around if s.history), ()),
         contexts=contexts,
         response=answer or "",
         prompt=inferred.template if inferred else None,
@@ -79,17 +103,60 @@ def record_of(spans: Sequence[Span], source: str) -> tuple[RagRecord, bool] | No
         completion_tokens=call.completion_tokens if call else None,
         session_id=next((span.session_id for span in chosen if span.session_id), None),
         user_id=next((span.user_id for span in chosen if span.user_id), None),
-        tags=root.tags,
-        error=root.error,
+        tags=first.tags,
+        error=first.error,
     )
-    return record, bool(inferred and not inferred.truncated and retrievers and answer is not None)
+    confirmed = inferred and call and call.output == answer and _final(inferred, contexts)
+    return record, bool(certain and told and confirmed and retrievers)
 
 
-def _query(root: Span, retrievers: Sequence[Span], calls: Sequence[Span]) -> str | None:
-    asked = root.query if root.kind != "LLM" else None
+def merged(one: Span, other: Span) -> Span:
+    """Of two reports of one span the later: the one that has ended, that says more; in any order the same."""
+    return max(
+        one, other, key=lambda span: (span.ended is not None, span.ended or span.started, span.model_dump_json())
+    )
+
+
+def _put_together(spans: Sequence[Span]) -> list[Span]:
+    """The spans by time, each with what came apart from it."""
+    parts: dict[str, list[Span]] = defaultdict(list)
+    for part in sorted((span for span in spans if span.kind == EVENT), key=lambda span: span.span_id):
+        parts[part.parent_id or ""].append(part)
+    whole = []
+    for span in sorted((s for s in spans if s.kind != EVENT), key=lambda span: (span.started, span.span_id)):
+        if mine := parts.get(span.span_id):
+            messages = tuple(chain.from_iterable(part.messages for part in mine))
+            outputs = [part.output for part in mine if part.output is not None]
+            output = span.output if span.output is not None or not outputs else outputs[0]
+            span = span.model_copy(update={"messages": span.messages or messages, "output": output})
+        whole.append(span)
+    return whole
+
+
+def _root(spans: Sequence[Span]) -> tuple[Span | None, bool]:
+    """(root, whether it is the real one)."""
+    tops = [span for span in spans if span.parent_id is None]
+    if tops:
+        root = min(tops, key=lambda span: (span.kind != TRACE, span.detached, span.kind in STEPS))
+        return root, not root.detached
+    here = {span.span_id for span in spans}
+    orphans = (span for span in spans if span.parent_id not in here and span.kind not in STEPS)
+    return next((span for span in orphans if span.query and span.output is not None), None), False
+
+
+def _final(inferred: Inferred, contexts: Sequence[Context]) -> bool:
+    """Whether the prompt's own words cannot hide passages of a retriever that is still to come."""
+    words = inferred.template.user
+    following = inferred.template.passage.partition("{text}")[0].replace("{n}", str(len(contexts) + 1)).strip()
+    more = "{n}" in inferred.template.passage and following in words
+    return not inferred.truncated and not more and len(words) <= FIXED_TEXT
+
+
+def _query(around: Sequence[Span], retrievers: Sequence[Span], calls: Sequence[Span]) -> str | None:
+    asked = next((span.query for span in around if span.query and span.kind != "LLM"), None)
     searched = next((span.query for span in retrievers if span.query), None)
     said = (message.content for call in calls for message in reversed(call.messages) if message.role == "user")
-    return asked or searched or next((text for text in said if text), None) or root.query
+    return asked or searched or next((text for text in said if text), None) or next((s.query for s in around), None)
 
 
 def _seen(
@@ -101,7 +168,7 @@ def _seen(
     """
     retrieved = _distinct(chain.from_iterable(span.documents for span in retrievers))
     reranked = [_completed(span.reranked, retrieved) for span in reversed(rerankers)]
-    lists = [*(span.documents for span in retrievers), retrieved, *reranked]
+    lists = sorted([*(span.documents for span in retrievers), retrieved, *reranked], key=len, reverse=True)
     guesses = [
         (contexts, call, inferred)
         for call in calls
