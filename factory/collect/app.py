@@ -2,6 +2,7 @@
 
 import asyncio
 import hmac
+import ipaddress
 import logging
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
@@ -131,6 +132,8 @@ class Collector:
         given = request.headers.get("authorization", "").encode()
         if self._authorization is not None and not hmac.compare_digest(given, self._authorization):
             raise Refusal(HTTPStatus.UNAUTHORIZED, "The bearer token is missing or wrong.")
+        if self._authorization is None and not _names_this_machine(request.url.hostname or ""):
+            raise Refusal(HTTPStatus.UNAUTHORIZED, "Without a token, only requests to localhost are taken.")
         if media_type not in {PROTOBUF, JSON}:
             raise Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"The Content-Type is neither {PROTOBUF} nor {JSON}.")
 
@@ -182,6 +185,14 @@ class Collector:
         return True
 
 
+def _names_this_machine(host: str) -> bool:
+    """False for a name that a web page made lead here, so that its script may send to this port."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 async def _not_here(request: Request, error: Exception) -> Response:
     """Unknown paths and methods."""
     assert isinstance(error, HTTPException)
@@ -195,9 +206,7 @@ def _status(status: HTTPStatus, message: str) -> Status:
     return Status(code=RPC_CODES.get(status, 2), message=message)
 
 
-def _encoded(
-    message: Message, media_type: str, status: HTTPStatus, headers: dict[str, str] | None = None
-) -> Response:
+def _encoded(message: Message, media_type: str, status: HTTPStatus, headers: dict[str, str] | None = None) -> Response:
     """A response in the request's own encoding; JSON when that is none of OTLP's."""
     if media_type == PROTOBUF:
         return Response(message.SerializeToString(), status, headers, PROTOBUF)

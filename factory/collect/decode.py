@@ -6,8 +6,7 @@ from enum import Enum
 from http import HTTPStatus
 from typing import Any
 
-from google.protobuf.descriptor import Descriptor
-from google.protobuf.json_format import MessageToDict
+from google.protobuf.json_format import MessageToDict, ParseDict
 from google.protobuf.message import DecodeError, Message
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest, ExportLogsServiceResponse
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
@@ -38,16 +37,15 @@ class Signal(Enum):
     @property
     def request(self) -> type[Message]:
         """Protobuf message of a request."""
-        return self.value[0]
+        message: type[Message] = self.value[0]
+        return message
 
     def response(self, rejected: int, message: str) -> Message:
         """Protobuf message of a response; with nothing rejected, an empty one."""
-        answer = self.value[1]()
-        if rejected:
-            counted = "rejected_spans" if self is Signal.traces else "rejected_log_records"
-            setattr(answer.partial_success, counted, rejected)
-            answer.partial_success.error_message = message
-        return answer
+        counted = "rejectedSpans" if self is Signal.traces else "rejectedLogRecords"
+        told = {"partialSuccess": {counted: rejected, "errorMessage": message}} if rejected else {}
+        answer: Message = self.value[1]()
+        return ParseDict(told, answer)
 
 
 def decode(body: bytes, media_type: str, signal: Signal, source: str) -> tuple[Parsed, int]:
@@ -100,7 +98,7 @@ def _no_constant(name: str) -> float:
 
 
 def _from_protobuf(body: bytes, signal: Signal) -> dict[str, Any]:
-    if parts(body, signal.request.DESCRIPTOR) > PARTS_LIMIT:
+    if parts(body, signal.request) > PARTS_LIMIT:
         raise _too_many()
     try:
         message = signal.request.FromString(body)
@@ -116,13 +114,14 @@ def _too_many() -> Refusal:
     return Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, message)
 
 
-def parts(body: bytes, kind: Descriptor) -> int:
+def parts(body: bytes, message: type[Message]) -> int:
     """Messages in a protobuf message, itself left out; counting ends above `PARTS_LIMIT`, and where it is malformed.
 
     Parsing allocates for each of them before anything could be counted, so this looks at the wire format first.
     """
     found, at, end = 0, 0, len(body)
-    above: list[tuple[int, Descriptor]] = []
+    kind: Any = message.DESCRIPTOR
+    above: list[tuple[int, Any]] = []
     while found <= PARTS_LIMIT:
         while at >= end and above:
             end, kind = above.pop()

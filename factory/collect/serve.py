@@ -6,11 +6,18 @@ import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from sqlalchemy import Engine
 
 from factory.collect.settings import CollectSettings
 from logs_schema.errors import ConfigurationError
+from logs_schema.importers.run import check_source
+
+if TYPE_CHECKING:
+    from uvicorn import Server
+
+    from factory.collect.app import CollectReport
 
 TOKEN_LENGTH = 16
 """Characters of a token at the least."""
@@ -53,8 +60,9 @@ def collect(
         listening: called with the endpoint's URL when connections are taken.
 
     Raises:
-        ConfigurationError: the address or the token cannot be used, or a package is missing.
+        ConfigurationError: the source, the address or the token cannot be used, or a package is missing.
     """
+    check_source(source)
     token = token_of(settings)
     try:
         import uvicorn
@@ -65,20 +73,21 @@ def collect(
             f"The collector's packages are not installed ({error.name}): run pip install 'groundmill[collect]'."
         ) from error
     collector = Collector(engine, settings, source, token)
-    with _listening_socket(settings) as listener, _signals_end_in_order():
-        config = uvicorn.Config(
-            collector.app(),
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            ws="none",
-            limit_concurrency=CONNECTIONS,
-            timeout_graceful_shutdown=END_SECONDS,
-        )
+    config = uvicorn.Config(
+        collector.app(),
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        ws="none",
+        limit_concurrency=CONNECTIONS,
+        timeout_graceful_shutdown=END_SECONDS,
+    )
+    server = uvicorn.Server(config)
+    with _listening_socket(settings) as listener, _ended_by_signals(server):
         host, port = listener.getsockname()[:2]
         listening(f"http://{f'[{host}]' if ':' in host else host}:{port}/v1/traces")
-        uvicorn.Server(config).run(sockets=[listener])
+        server.run(sockets=[listener])
     return collector.report()
 
 
@@ -103,10 +112,14 @@ def _listening_socket(settings: CollectSettings) -> socket.socket:
 
 
 @contextmanager
-def _signals_end_in_order() -> Iterator[None]:
-    """The server raises the signals that ended it again afterwards: by then they have had their effect."""
+def _ended_by_signals(server: "Server") -> Iterator[None]:
+    """The server handles signals while it runs; here, those that come before, and those that it raises again after."""
+
+    def end(*_: object) -> None:
+        server.should_exit = True
+
     ends = (signal.SIGTERM, signal.SIGINT)
-    before = [signal.signal(number, lambda *_: None) for number in ends]
+    before = [signal.signal(number, end) for number in ends]
     try:
         yield
     finally:

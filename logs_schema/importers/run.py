@@ -14,7 +14,7 @@ from logs_schema.errors import ConfigurationError, InputError
 from logs_schema.importers.fields import reason_of
 from logs_schema.importers.formats import AUTO, check_name, recognise
 from logs_schema.importers.joining import count_waiting, join, so_far
-from logs_schema.importers.parsed import Format
+from logs_schema.importers.parsed import Format, Parsed
 from logs_schema.importers.read import Line, expand, read_lines
 from logs_schema.importers.rejects import Rejects
 from logs_schema.importers.spans import Span
@@ -120,8 +120,7 @@ def import_files(
         ConfigurationError: the source name, the format or the rejects folder cannot be used.
     """
     check_name(format)
-    if not 0 < len(source) <= 100 or "\0" in source:
-        raise ConfigurationError("The source is the name of an application, of 1 to 100 characters.")
+    check_source(source)
     began = time.monotonic()
     reports, coverage = [], Coverage()
     for file in expand(files):
@@ -190,6 +189,31 @@ def _parse(lines: Sequence[Line], format: Format, source: str, strict: bool, rej
         for reason in reasons:
             rejects.add(line, reason)
     return batch
+
+
+def check_source(source: str) -> None:
+    """Refuse what is no name of an application.
+
+    Raises:
+        ConfigurationError: says what is.
+    """
+    if not 0 < len(source) <= 100 or "\0" in source:
+        raise ConfigurationError("The source is the name of an application, of 1 to 100 characters.")
+
+
+def save_parsed(engine: Engine, parsed: Parsed, source: str) -> dict[str, str]:
+    """Save what came otherwise than in a file, in one transaction; id → `new`, `updated` or `unchanged`.
+
+    Traces that are not whole become records as far as their spans tell; their spans go on waiting for more.
+    """
+    batch = Batch(list(parsed.records), list(parsed.spans), defaultdict(list))
+    for trace, event in parsed.feedback:
+        batch.feedback[trace].append(event)
+    done: dict[str, str] = {}
+    with writing(engine) as connection:
+        waiting = _save(connection, batch, source, done)
+        _save_records(connection, so_far(connection, source, waiting), done)
+    return done
 
 
 def _save(connection: Connection, batch: Batch, source: str, done: dict[str, str]) -> set[str]:
