@@ -119,7 +119,8 @@ class Collector:
         except Refusal as refusal:
             self._refused += 1
             share.give_back()
-            await self._drain(request)
+            if refusal.status != HTTPStatus.REQUEST_TIMEOUT:
+                await self._drain(request)
             return _encoded(_status(refusal.status, refusal.message), media_type, refusal.status, refusal.headers)
         except ClientDisconnect:
             self._refused += 1

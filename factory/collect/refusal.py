@@ -19,6 +19,8 @@ class Refusal(Exception):
     @property
     def headers(self) -> dict[str, str]:
         """Headers that belong to the status."""
-        if self.status == HTTPStatus.SERVICE_UNAVAILABLE:
-            return {"Retry-After": str(RETRY_SECONDS)}
-        return {"WWW-Authenticate": "Bearer"} if self.status == HTTPStatus.UNAUTHORIZED else {}
+        return {
+            HTTPStatus.UNAUTHORIZED: {"WWW-Authenticate": "Bearer"},
+            HTTPStatus.REQUEST_TIMEOUT: {"Connection": "close"},
+            HTTPStatus.SERVICE_UNAVAILABLE: {"Retry-After": str(RETRY_SECONDS)},
+        }.get(self.status, {})
