@@ -56,6 +56,7 @@ def nightly(engine: Engine, settings: Settings, *, track: Track) -> NightlyRepor
                     source=imports.source,
                     strict=False,
                     rejects=settings.path("rejects"),
+                    chunks=[str(settings.path(pattern)) for pattern in imports.chunks],
                     track=track,
                 ),
             )

@@ -23,6 +23,9 @@ class ImportSettings(Section):
     """Glob patterns, relative to the folder of `factory.toml`, that `factory nightly` imports."""
     format: str = "auto"
     """What `factory import --format` takes; auto recognises each file by its first lines."""
+    chunks: tuple[str, ...] = ()
+    """Chunk stores (files or glob patterns) that every import takes the texts of contexts from which were logged by id
+    alone."""
     source: str = Field(default="production", min_length=1, max_length=100)
     """Name of the application, when a log line does not give one."""
 

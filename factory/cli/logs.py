@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from factory.cli.common import AsJson, emit, settings_of, store_of, track
+from logs_schema.errors import ConfigurationError
 from logs_schema.importers.formats import NAMES
 
 logs_app = typer.Typer(no_args_is_help=True, help="What was imported: read one record, or see figures over all.")
@@ -15,8 +16,8 @@ db_app = typer.Typer(no_args_is_help=True, help="The store's database: upgrade i
 def import_(
     ctx: typer.Context,
     files: Annotated[
-        list[str], typer.Argument(metavar="FILE", help="Log files, glob patterns, or - for standard input.")
-    ],
+        list[str] | None, typer.Argument(metavar="FILE", help="Log files, glob patterns, or - for standard input.")
+    ] = None,
     format: Annotated[
         str | None,
         typer.Option("--format", "-f", help=f"{', '.join(NAMES)}.  [default: from the settings]"),
@@ -24,6 +25,15 @@ def import_(
     source: Annotated[
         str | None,
         typer.Option("--source", "-s", help="Application that wrote the logs.  [default: from the settings]"),
+    ] = None,
+    chunks: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--chunks",
+            metavar="FILE",
+            help="Chunk store with the texts of contexts that were logged by id: rows of doc_id and text.  "
+            "[default: from the settings]",
+        ),
     ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first line that cannot be used.")] = False,
     rejects: Annotated[
@@ -35,14 +45,17 @@ def import_(
     """Import production logs; importing a file again changes nothing."""
     from logs_schema.importers.run import import_files
 
+    if not files and not chunks:
+        raise ConfigurationError("Name the log files to import, or a chunk store with --chunks.")
     settings = settings_of(ctx)
     report = import_files(
         store_of(ctx),
-        files,
+        files or [],
         format=format or settings.imports.format,
         source=source or settings.imports.source,
         strict=strict,
         rejects=rejects or settings.path("rejects"),
+        chunks=chunks or [str(settings.path(pattern)) for pattern in settings.imports.chunks],
         track=track,
     )
     emit(report, as_json)

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from logs_schema.importers.attributes import Tree, at, items, nested
-from logs_schema.importers.fields import any_moment, json_object, text_of
+from logs_schema.importers.fields import any_moment, first_text, json_object, text_of
 
 TEXT_KEYS = ("content", "text", "page_content", "pageContent", "chunk", "body", "snippet", "document")
 ID_KEYS = ("doc_id", "document_id", "id", "chunk_id", "source")
@@ -31,8 +31,8 @@ def documents_of(value: Any, *, texts: bool = True) -> list[Tree]:
             break
         if (columns := _columns(value)) is not None:
             return columns
-        named = (value[key] for key in LIST_KEYS if isinstance(value.get(key), list | dict))
-        value = list(items(value)) or next(named, None)
+        held = [value[key] for key in LIST_KEYS if isinstance(value.get(key), list | dict)]
+        value = list(items(value)) or (held[0] if held else None)
     return [found for item in _flat(value) if (found := _document(item, texts)) is not None]
 
 
@@ -47,7 +47,7 @@ def document(item: Tree) -> Tree:
     groups = metadata.get("groups")
     told = (body.get("id"), body.get("id_"), body.get("node_id"), body.get("doc_id"), body.get("document_id"))
     return {
-        "text": next((body[key] for key in TEXT_KEYS if isinstance(body.get(key), str) and body[key]), ""),
+        "text": first_text(body, TEXT_KEYS) or first_text(metadata, TEXT_KEYS[:4]) or "",
         "doc_id": _first(*told) or _first(*(metadata.get(key) for key in ID_KEYS)),
         "title": _first(metadata.get("title"), body.get("title")),
         "url": _first(metadata.get("url"), metadata.get("link"), body.get("url")),
@@ -89,7 +89,7 @@ def _columns(value: Tree) -> list[Tree] | None:
 
 
 def _metadata(body: Tree) -> Tree:
-    return json_object(body.get("metadata")) or json_object(body.get("extra_info")) or {}
+    return next((found for key in ("metadata", "payload", "extra_info") if (found := json_object(body.get(key)))), {})
 
 
 def _score(written: Tree, metadata: Tree) -> Any:

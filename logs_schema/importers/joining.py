@@ -1,14 +1,15 @@
 """Joining spans to records: a trace's spans come in any order, in several files, on several days."""
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from sqlalchemy import Connection, and_, delete, func, select
 
-from logs_schema.importers.spans import Span, record_of
-from logs_schema.records import RagRecord, record_id
-from logs_schema.rows import INTERACTION, PENDING, chunks, content_hashes, put
+from logs_schema.importers.spans import Span, merged, record_of
+from logs_schema.records import Feedback, RagRecord, Trace, record_id
+from logs_schema.rows import FEEDBACK, INTERACTION, PENDING, chunks, content_hashes, feedback_of, put
+from logs_schema.store import save_feedback_in
 
 
 class Joined(NamedTuple):
@@ -26,8 +27,9 @@ def join(connection: Connection, source: str, spans: Sequence[Span]) -> Joined:
     """Put spans to those that wait; traces that are whole with them leave the waiting room."""
     arrived: dict[str, dict[str, Span]] = defaultdict(dict)
     for span in spans:
-        arrived[span.trace_id][span.span_id] = span
-    held = _held(connection, source, arrived)
+        known = arrived[span.trace_id].get(span.span_id, span)
+        arrived[span.trace_id][span.span_id] = merged(known, span)
+    held = held_spans(connection, source, arrived)
     stored = content_hashes(connection, [record_id(source, trace) for trace in arrived])
     joined = Joined([], [], [])
     rows = []
@@ -35,7 +37,9 @@ def join(connection: Connection, source: str, spans: Sequence[Span]) -> Joined:
         if trace not in held and record_id(source, trace) in stored:
             joined.known.append(trace)
             continue
-        made = record_of(list({**held.get(trace, {}), **new}.values()), source)
+        before = held.get(trace, {})
+        new = {name: merged(before.get(name, span), span) for name, span in new.items()}
+        made = record_of(list({**before, **new}.values()), source)
         if made and made[1]:
             joined.records.append(made[0])
         else:
@@ -49,7 +53,9 @@ def join(connection: Connection, source: str, spans: Sequence[Span]) -> Joined:
 
 def so_far(connection: Connection, source: str, traces: Collection[str]) -> list[RagRecord]:
     """Records of waiting traces, as far as their spans tell; the spans go on waiting for more."""
-    made = [record_of(list(spans.values()), source) for _, spans in sorted(_held(connection, source, traces).items())]
+    made = [
+        record_of(list(spans.values()), source) for _, spans in sorted(held_spans(connection, source, traces).items())
+    ]
     return [record for record, _ in filter(None, made)]
 
 
@@ -61,7 +67,28 @@ def count_waiting(connection: Connection) -> int:
     return connection.scalar(select(func.count()).select_from(traces)) or 0
 
 
-def _held(connection: Connection, source: str, traces: Collection[str]) -> dict[str, dict[str, Span]]:
+def claim_feedback(connection: Connection, source: str, spans: Mapping[str, str]) -> dict[Trace, Sequence[Feedback]]:
+    """Feedback that names one of these spans (id → trace), which is about its trace from now on; by that trace."""
+    apart = [Trace(source, span) for span, trace in sorted(spans.items()) if span != trace]
+    claimed: dict[Trace, list[Feedback]] = defaultdict(list)
+    for about, events in feedback_of(connection, apart).items():
+        claimed[Trace(source, spans[about.source_id])] += events
+        mine = and_(FEEDBACK.c.source == source, FEEDBACK.c.source_id == about.source_id)
+        connection.execute(delete(FEEDBACK).where(mine))
+    save_feedback_in(connection, claimed)
+    return dict(claimed)
+
+
+def waiting_feedback(connection: Connection, source: str) -> dict[str, str]:
+    """Spans (id → trace) that wait for the rest of their trace and that feedback names."""
+    here = and_(FEEDBACK.c.source == PENDING.c.source, FEEDBACK.c.source_id == PENDING.c.span_id)
+    named = select(PENDING.c.span_id, PENDING.c.trace_id).join(FEEDBACK, here)
+    found = connection.execute(named.where(PENDING.c.source == source, PENDING.c.span_id != PENDING.c.trace_id))
+    return {row.span_id: row.trace_id for row in found}
+
+
+def held_spans(connection: Connection, source: str, traces: Collection[str]) -> dict[str, dict[str, Span]]:
+    """Trace → span id → span, of those of the traces that wait."""
     held: dict[str, dict[str, Span]] = defaultdict(dict)
     for some in chunks(sorted(traces)):
         mine = and_(PENDING.c.source == source, PENDING.c.trace_id.in_(some))

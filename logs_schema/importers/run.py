@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,13 +13,15 @@ from sqlalchemy import Connection, Engine
 from logs_schema.errors import ConfigurationError, InputError
 from logs_schema.importers.fields import reason_of
 from logs_schema.importers.formats import AUTO, check_name, recognise
-from logs_schema.importers.joining import count_waiting, join, so_far
+from logs_schema.importers.joining import claim_feedback, count_waiting, join, so_far, waiting_feedback
 from logs_schema.importers.parsed import Format, Parsed
 from logs_schema.importers.read import Line, expand, read_lines
 from logs_schema.importers.rejects import Rejects
 from logs_schema.importers.spans import Span
+from logs_schema.importers.texts import TextsReport, import_texts, keep_texts
 from logs_schema.records import Feedback, RagRecord, Trace, Value, record_id
-from logs_schema.rows import IMPORT_RUN, chunks, content_hashes
+from logs_schema.rows import IMPORT_RUN, content_hashes
+from logs_schema.rows import chunks as in_parts
 from logs_schema.scores import Track
 from logs_schema.store import Coverage, coverage_in, save_feedback_in, save_in, writing
 from logs_schema.tables import now
@@ -52,6 +54,8 @@ class ImportReport(Value):
     """What an import did."""
 
     files: tuple[FileReport, ...]
+    texts: tuple[TextsReport, ...] = ()
+    """What chunk stores gave to contexts without text."""
     pending: int
     """Traces in the store that wait for spans before they become a record."""
     coverage: Coverage
@@ -68,6 +72,7 @@ class ImportReport(Value):
             )
             if file.rejects:
                 lines.append(f"  rejected lines and reasons: {file.rejects}")
+        lines += [given.text() for given in self.texts]
         held = self.coverage
         lines.append(
             f"Of {held.records:,} records: {_share(held.with_feedback, held.records)} with feedback, "
@@ -102,6 +107,7 @@ def import_files(
     source: str = "production",
     strict: bool = False,
     rejects: Path | None = None,
+    chunks: Sequence[str] = (),
     track: Track = untracked,
 ) -> ImportReport:
     """Import log files (names, glob patterns, `-` for stdin); importing one again changes nothing.
@@ -113,6 +119,7 @@ def import_files(
         source: name of the application, where a line does not give one.
         strict: stop at the first line that cannot be used.
         rejects: folder for the lines that cannot be used; None only counts them.
+        chunks: chunk stores, which give a text to stored contexts that have none (see `texts.import_texts`).
         track: progress, over the lines of each file.
 
     Raises:
@@ -122,21 +129,33 @@ def import_files(
     check_name(format)
     check_source(source)
     began = time.monotonic()
-    reports, coverage = [], Coverage()
+    stores = expand(chunks)
+    reports, coverage, touched = [], Coverage(), set[str]()
     for file in expand(files):
-        report, held = _import_file(engine, file, format, source, strict, rejects, track)
+        report, ids = _import_file(engine, file, format, source, strict, rejects, track)
         reports.append(report)
-        coverage += held
+        if stores:
+            touched.update(ids)
+        else:
+            with engine.connect() as connection:
+                coverage += coverage_in(connection, ids)
+    texts = import_texts(engine, stores, strict=strict, rejects=rejects, track=track)
     with engine.connect() as connection:
         pending = count_waiting(connection)
+        coverage += coverage_in(connection, sorted(touched))
     return ImportReport(
-        files=tuple(reports), pending=pending, coverage=coverage, seconds=round(time.monotonic() - began, 3)
+        files=tuple(reports),
+        texts=texts,
+        pending=pending,
+        coverage=coverage,
+        seconds=round(time.monotonic() - began, 3),
     )
 
 
 def _import_file(
     engine: Engine, file: str, format: str, source: str, strict: bool, folder: Path | None, track: Track
-) -> tuple[FileReport, Coverage]:
+) -> tuple[FileReport, list[str]]:
+    """The report, and the ids of the records that the file touched."""
     lines = read_lines(file)
     sample = list(islice(lines, SAMPLE))
     seen = recognise(sample, file, format)
@@ -148,22 +167,26 @@ def _import_file(
     read = 0
     done: dict[str, str] = {}
     waiting: set[str] = set()
+    rated = False
     with Rejects(folder, file) as rejects:
-        for chunk in chunks(track(chain(sample, lines), description=file), BATCH):
+        for chunk in in_parts(track(chain(sample, lines), description=file), BATCH):
             read += len(chunk)
             batch = _parse(chunk, seen, source, strict, rejects)
+            rated = rated or bool(batch.feedback)
             with writing(engine) as connection:
                 waiting |= _save(connection, batch, source, done)
-        for some in chunks(sorted(waiting), BATCH):
+        for some in in_parts(sorted(waiting), BATCH):
             with writing(engine) as connection:
                 _save_records(connection, so_far(connection, source, some), done)
+        if rated:
+            with writing(engine) as connection:
+                _claim(connection, source, waiting_feedback(connection, source), done)
     with writing(engine) as connection:
         counts = _counts(done, rejects.count)
         finished = IMPORT_RUN.update().where(IMPORT_RUN.c.id == (run[0] if run else None))
         connection.execute(finished.values(finished_at=now(), **counts))
-        held = coverage_in(connection, sorted(done))
     path = str(rejects.path) if rejects.count and rejects.path else None
-    return FileReport(file=file, format=seen.name, read=read, rejects=path, **counts), held
+    return FileReport(file=file, format=seen.name, read=read, rejects=path, **counts), sorted(done)
 
 
 def _parse(lines: Sequence[Line], format: Format, source: str, strict: bool, rejects: Rejects) -> Batch:
@@ -213,6 +236,8 @@ def save_parsed(engine: Engine, parsed: Parsed, source: str) -> dict[str, str]:
     with writing(engine) as connection:
         waiting = _save(connection, batch, source, done)
         _save_records(connection, so_far(connection, source, waiting), done)
+        if batch.feedback:
+            _claim(connection, source, waiting_feedback(connection, source), done)
     return done
 
 
@@ -223,16 +248,25 @@ def _save(connection: Connection, batch: Batch, source: str, done: dict[str, str
     before = content_hashes(connection, told)
     save_feedback_in(connection, batch.feedback)
     _note(connection, before, [identifier for identifier in told if identifier in before], done)
+    _claim(connection, source, {span.span_id: span.trace_id for span in batch.spans}, done)
     for trace in joined.known:
         done.setdefault(record_id(source, trace), "unchanged")
     _save_records(connection, [*batch.records, *joined.records], done)
     return set(joined.waiting)
 
 
+def _claim(connection: Connection, source: str, spans: Mapping[str, str], done: dict[str, str]) -> None:
+    """Feedback that names a span goes to the span's trace."""
+    traces = [record_id(source, trace) for trace in set(spans.values())]
+    before = content_hashes(connection, traces)
+    claimed = [record_id(*trace) for trace in claim_feedback(connection, source, spans)]
+    _note(connection, before, [identifier for identifier in claimed if identifier in before], done)
+
+
 def _save_records(connection: Connection, records: Sequence[RagRecord], done: dict[str, str]) -> None:
     ids = [record.record_id for record in records]
     before = content_hashes(connection, ids)
-    save_in(connection, records)
+    save_in(connection, keep_texts(connection, records))
     _note(connection, before, ids, done)
 
 

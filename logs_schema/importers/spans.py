@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
+from datetime import datetime
 from itertools import chain
 
 from pydantic import Field
@@ -111,10 +112,13 @@ def record_of(spans: Sequence[Span], source: str) -> tuple[RagRecord, bool] | No
 
 
 def merged(one: Span, other: Span) -> Span:
-    """Of two reports of one span the later: the one that has ended, that says more; in any order the same."""
-    return max(
-        one, other, key=lambda span: (span.ended is not None, span.ended or span.started, span.model_dump_json())
-    )
+    """Of two reports of one span the better: the one that ended, and later, and says more; in any order the same."""
+    return max(one, other, key=_better) if one != other else one
+
+
+def _better(span: Span) -> tuple[bool, datetime, int, str]:
+    told = span.model_dump_json()
+    return span.ended is not None, span.ended or span.started, len(told), told
 
 
 def _put_together(spans: Sequence[Span]) -> list[Span]:
