@@ -190,7 +190,7 @@ def main() -> None:
     """Run the rounds; the first span that is gone ends it."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--rounds", type=int, default=20)
-    parser.add_argument("--traces", type=int, default=150)
+    parser.add_argument("--traces", type=int, default=100)
     parser.add_argument("--seed", type=int, default=17)
     options = parser.parse_args()
     rng = random.Random(options.seed)
