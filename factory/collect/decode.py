@@ -23,6 +23,8 @@ from logs_schema.importers.spans import Span
 
 PARTS_LIMIT = 1_000_000
 """Messages within messages (JSON: brackets) at the most: an empty one takes 2 bytes on the wire and 170 in memory."""
+SPANS_LIMIT = 20_000
+"""Spans or events of one request at the most: some seconds of work. Exporters send 512, Collectors some thousands."""
 PROTOBUF, JSON = "application/x-protobuf", "application/json"
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 """Wire types of protobuf."""
@@ -61,6 +63,8 @@ def decode(body: bytes, media_type: str, signal: Signal, source: str) -> tuple[P
         nonlocal came
         for item in unpack(value):
             came += 1
+            if came > SPANS_LIMIT:
+                raise _too_many(SPANS_LIMIT, "spans")
             yield item
 
     try:
@@ -82,7 +86,7 @@ def _tells(span: Span) -> bool:
 
 def _from_json(body: bytes) -> dict[str, Any]:
     if body.count(b"{") + body.count(b"[") > PARTS_LIMIT:
-        raise _too_many()
+        raise _too_many(PARTS_LIMIT, "parts")
     try:
         value = json.loads(body.decode("utf-8"), parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
@@ -99,7 +103,7 @@ def _no_constant(name: str) -> float:
 
 def _from_protobuf(body: bytes, signal: Signal) -> dict[str, Any]:
     if parts(body, signal.request) > PARTS_LIMIT:
-        raise _too_many()
+        raise _too_many(PARTS_LIMIT, "parts")
     try:
         message = signal.request.FromString(body)
     except DecodeError:
@@ -109,8 +113,8 @@ def _from_protobuf(body: bytes, signal: Signal) -> dict[str, Any]:
     return value
 
 
-def _too_many() -> Refusal:
-    message = f"The request holds more than {PARTS_LIMIT:,} parts; send fewer spans at a time."
+def _too_many(limit: int, what: str) -> Refusal:
+    message = f"The request holds more than {limit:,} {what}; send fewer spans at a time."
     return Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, message)
 
 

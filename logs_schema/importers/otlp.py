@@ -13,6 +13,8 @@ SCOPES = (
 ERROR_CODES = (2, "2", "STATUS_CODE_ERROR")
 PLAIN_KINDS = ("stringValue", "string_value", "boolValue", "bool_value", "doubleValue", "double_value")
 OTHER_KINDS = ("bytesValue", "bytes_value")
+NOT_NUMBERS = ("NaN", "Infinity", "-Infinity")
+"""How JSON of protobuf writes a double that is none: not measured."""
 
 
 def is_body(value: Tree) -> bool:
@@ -49,6 +51,8 @@ def plain(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     for kind, inner in value.items():
+        if kind in {"doubleValue", "double_value"} and inner in NOT_NUMBERS:
+            return None
         if kind in PLAIN_KINDS:
             return inner
         if kind in {"intValue", "int_value"}:

@@ -1,6 +1,7 @@
 import asyncio
 import gzip
 import hashlib
+import json
 import sqlite3
 import tracemalloc
 from collections.abc import AsyncIterator, Callable
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, event
 
 from factory.collect import decode as decoding
 from factory.collect.decode import JSON, PROTOBUF, Signal, decode, parts
@@ -99,8 +100,6 @@ def test_broken_protobuf_is_refused_or_read_but_never_trips(body: bytes, signal:
     )
 )
 def test_odd_json_is_refused_or_read_but_never_trips(value: Any) -> None:
-    import json
-
     try:
         decode(json.dumps(value).encode(), JSON, Signal.traces, "desk")
     except Refusal as refusal:
@@ -123,6 +122,19 @@ def test_counting_parts_agrees_with_the_parser_and_bounds_its_memory(monkeypatch
         assert refused.value.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE
     assert tracemalloc.get_traced_memory()[1] < 1 << 20
     tracemalloc.stop()
+
+
+def test_a_request_of_very_many_spans_is_refused_and_a_score_that_is_no_number_is_not_measured(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    spans = spans_of(1)
+    spans[1]["attributes"]["retrieval.documents.0.document.score"] = float("nan")
+    parsed, came = decode(protobuf(spans), PROTOBUF, Signal.traces, "desk")
+    assert (came, list(parsed.problems)) == (3, [])
+    assert parsed.spans[1].documents[0].score is None
+    monkeypatch.setattr(decoding, "SPANS_LIMIT", 2)
+    with pytest.raises(Refusal, match="more than 2 spans"):
+        decode(protobuf(spans), PROTOBUF, Signal.traces, "desk")
 
 
 def _length(data: bytes) -> bytes:
@@ -190,8 +202,6 @@ def test_what_the_database_refuses_takes_no_other_request_with_it(engine: Engine
 
 
 def test_a_store_that_another_command_holds_sends_senders_away_until_it_is_free(engine: Engine, store_url: str) -> None:
-    from sqlalchemy import event
-
     event.listen(engine, "checkout", lambda raw, *_: raw.execute("PRAGMA busy_timeout=50"))
     lock = sqlite3.connect(store_url.removeprefix("sqlite:///"), isolation_level=None)
     lock.execute("BEGIN IMMEDIATE")
