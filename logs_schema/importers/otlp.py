@@ -43,7 +43,8 @@ def attributes_of(pairs: Any) -> Tree:
     """Attributes from a list of {key, value} with typed values; a plain dict stays as it is."""
     if isinstance(pairs, dict):
         return pairs
-    return {pair["key"]: plain(pair.get("value")) for pair in _dicts(pairs) if isinstance(pair.get("key"), str)}
+    named = (pair for pair in _dicts(pairs) if isinstance(pair.get("key"), str) and pair["key"])
+    return {pair["key"]: plain(pair.get("value")) for pair in named}
 
 
 def plain(value: Any) -> Any:
