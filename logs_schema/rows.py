@@ -25,6 +25,7 @@ from logs_schema.tables import (
     FindingRow,
     ImportRun,
     Interaction,
+    JoinedSpan,
     Passage,
     PendingSpan,
     Prompt,
@@ -39,6 +40,7 @@ FINDING: Table = FindingRow.__table__  # type: ignore[attr-defined]
 PASSAGE: Table = Passage.__table__  # type: ignore[attr-defined]
 PROMPT: Table = Prompt.__table__  # type: ignore[attr-defined]
 IMPORT_RUN: Table = ImportRun.__table__  # type: ignore[attr-defined]
+JOINED: Table = JoinedSpan.__table__  # type: ignore[attr-defined]
 PENDING: Table = PendingSpan.__table__  # type: ignore[attr-defined]
 
 CHUNK = 500

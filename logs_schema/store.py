@@ -104,6 +104,7 @@ def save_in(connection: Connection, records: Sequence[RagRecord]) -> SaveCounts:
     put(connection, PROMPT, {r.prompt.hash: prompt_row(r.prompt) for r in changed if r.prompt}.values(), replace=False)
     passages = {passage_hash(context.text): context.text for record in changed for context in record.contexts}
     put(connection, PASSAGE, ({"hash": h, "text": text} for h, text in sorted(passages.items())), replace=False)
+    old_prompts = _prompts(connection, replaced)
     old = _unlink(connection, replaced)
     imported_at = now()
     put(
@@ -114,7 +115,7 @@ def save_in(connection: Connection, records: Sequence[RagRecord]) -> SaveCounts:
     )
     put(connection, CONTEXT, [row for record in changed for row in context_rows(record)], replace=False)
     _put_feedback(connection, merged, stored_feedback)
-    _drop_orphans(connection, old)
+    _drop_orphans(connection, old, old_prompts)
     new = len(changed) - len(replaced)
     return SaveCounts(new=new, updated=len(replaced), unchanged=len(full) - len(changed))
 
@@ -168,10 +169,23 @@ def _unlink(connection: Connection, ids: Sequence[str]) -> set[str]:
     return hashes
 
 
-def _drop_orphans(connection: Connection, passages: set[str]) -> None:
-    used = exists().where(CONTEXT.c.passage_hash == PASSAGE.c.hash)
+def _prompts(connection: Connection, ids: Sequence[str]) -> set[str]:
+    """Hashes of the records' prompt templates."""
+    hashes: set[str] = set()
+    for some in chunks(ids):
+        mine = (INTERACTION.c.id.in_(some), INTERACTION.c.prompt_hash.is_not(None))
+        hashes |= set(connection.scalars(select(INTERACTION.c.prompt_hash).where(*mine)))
+    return hashes
+
+
+def _drop_orphans(connection: Connection, passages: set[str], prompts: set[str]) -> None:
+    """Delete those of the passages and prompt templates that no record uses."""
+    shown = exists().where(CONTEXT.c.passage_hash == PASSAGE.c.hash)
     for some in chunks(sorted(passages)):
-        connection.execute(delete(PASSAGE).where(PASSAGE.c.hash.in_(some), ~used))
+        connection.execute(delete(PASSAGE).where(PASSAGE.c.hash.in_(some), ~shown))
+    if prompts:
+        kept = select(INTERACTION.c.id).where(INTERACTION.c.prompt_hash == PROMPT.c.hash).exists()
+        connection.execute(delete(PROMPT).where(PROMPT.c.hash.in_(sorted(prompts)), ~kept))
 
 
 # --- reading --------------------------------------------------------------------------------------

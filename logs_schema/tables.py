@@ -136,6 +136,17 @@ class PendingSpan(SQLModel, table=True):
     span: dict[str, Any] = Field(sa_column=Column(JSON(), nullable=False))
 
 
+class JoinedSpan(SQLModel, table=True):
+    """Which trace a span belonged to that has joined its record: feedback may name the span only."""
+
+    __tablename__ = "joined_span"
+    __table_args__ = (Index("ix_joined_span_trace", "source", "trace_id"),)
+
+    source: str = Field(primary_key=True)
+    span_id: str = Field(primary_key=True)
+    trace_id: str
+
+
 class ImportRun(SQLModel, table=True):
     """One imported file."""
 

@@ -46,7 +46,7 @@ def import_(
     from logs_schema.importers.run import import_files
 
     if not files and not chunks:
-        raise ConfigurationError("Name the log files to import, or a chunk store with --chunks.")
+        raise ConfigurationError("Missing argument FILE: name the log files to import, or a chunk store with --chunks.")
     settings = settings_of(ctx)
     report = import_files(
         store_of(ctx),

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, and_, delete, func, select
 
 from logs_schema.importers.spans import Span, merged, record_of
 from logs_schema.records import Feedback, RagRecord, Trace, record_id
-from logs_schema.rows import FEEDBACK, INTERACTION, PENDING, chunks, content_hashes, feedback_of, put
+from logs_schema.rows import FEEDBACK, INTERACTION, JOINED, PENDING, chunks, content_hashes, feedback_of, put
 from logs_schema.store import save_feedback_in
 
 
@@ -32,7 +32,7 @@ def join(connection: Connection, source: str, spans: Sequence[Span]) -> Joined:
     held = held_spans(connection, source, arrived)
     stored = content_hashes(connection, [record_id(source, trace) for trace in arrived])
     joined = Joined([], [], [])
-    rows = []
+    rows, whole = [], []
     for trace, new in sorted(arrived.items()):
         if trace not in held and record_id(source, trace) in stored:
             joined.known.append(trace)
@@ -42,10 +42,12 @@ def join(connection: Connection, source: str, spans: Sequence[Span]) -> Joined:
         made = record_of(list({**before, **new}.values()), source)
         if made and made[1]:
             joined.records.append(made[0])
+            whole += [_joined_row(source, span) for span in {**before, **new}.values() if span.span_id != trace]
         else:
             joined.waiting.append(trace)
             rows += [_row(source, span) for _, span in sorted(new.items())]
     put(connection, PENDING, rows, replace=True)
+    put(connection, JOINED, whole, replace=False)
     for some in chunks([record.source_id for record in joined.records]):
         connection.execute(delete(PENDING).where(PENDING.c.source == source, PENDING.c.trace_id.in_(some)))
     return joined
@@ -79,6 +81,16 @@ def claim_feedback(connection: Connection, source: str, spans: Mapping[str, str]
     return dict(claimed)
 
 
+def traces_of(connection: Connection, source: str, spans: Collection[str]) -> dict[str, str]:
+    """Trace of each of these spans that has joined a record."""
+    found: dict[str, str] = {}
+    for some in chunks(sorted(spans)):
+        mine = and_(JOINED.c.source == source, JOINED.c.span_id.in_(some))
+        rows = connection.execute(select(JOINED.c.span_id, JOINED.c.trace_id).where(mine))
+        found |= {row.span_id: row.trace_id for row in rows}
+    return found
+
+
 def waiting_feedback(connection: Connection, source: str) -> dict[str, str]:
     """Spans (id → trace) that wait for the rest of their trace and that feedback names."""
     here = and_(FEEDBACK.c.source == PENDING.c.source, FEEDBACK.c.source_id == PENDING.c.span_id)
@@ -95,6 +107,10 @@ def held_spans(connection: Connection, source: str, traces: Collection[str]) -> 
         for row in connection.execute(select(PENDING).where(mine)):
             held[row.trace_id][row.span_id] = Span.model_validate(row.span)
     return dict(held)
+
+
+def _joined_row(source: str, span: Span) -> dict[str, object]:
+    return {"source": source, "span_id": span.span_id, "trace_id": span.trace_id}
 
 
 def _row(source: str, span: Span) -> dict[str, object]:

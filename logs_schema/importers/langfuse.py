@@ -42,7 +42,7 @@ def parse(value: Tree, source: str) -> Parsed:
     """
     inside = value.get("data")
     if isinstance(inside, list) and "meta" in value:
-        return gathered((item for item in inside if isinstance(item, dict)), source, parse)
+        return gathered(_dicts(inside), source, parse)
     value = _camel(value)
     if _is_score(value):
         return _score(value, source)
@@ -94,8 +94,8 @@ def observation_span(value: Tree, **known: Any) -> Span:
 def _trace(value: Tree, source: str) -> Parsed:
     """A trace: with its observations a record, for then nothing of it is still to come; else its root span."""
     trace = Trace(source, str(value["id"]))
-    inside = [item for item in value.get("observations") or () if isinstance(item, dict)]
-    scores = [{"traceId": trace.source_id, **item} for item in value.get("scores") or () if isinstance(item, dict)]
+    inside = _dicts(value.get("observations"))
+    scores = [{"traceId": trace.source_id, **item} for item in _dicts(value.get("scores"))]
     root = _root(value)
     told = gathered(({**_camel(item), "traceId": trace.source_id} for item in inside), source, parse)
     rated = gathered((_camel(item) for item in scores), source, _score)
@@ -178,6 +178,10 @@ def _is_score(value: Tree) -> bool:
 def _camel(value: Tree) -> Tree:
     """Names as the API writes them; the scheduled exports write them with underscores."""
     return {HUMP.sub(lambda found: found[1].upper(), key) if "_" in key else key: item for key, item in value.items()}
+
+
+def _dicts(value: Any) -> list[Tree]:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
 def _messages(value: Any) -> Any:

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine
 from logs_schema.errors import ConfigurationError, InputError
 from logs_schema.importers.fields import reason_of
 from logs_schema.importers.formats import AUTO, check_name, recognise
-from logs_schema.importers.joining import claim_feedback, count_waiting, join, so_far, waiting_feedback
+from logs_schema.importers.joining import claim_feedback, count_waiting, join, so_far, traces_of, waiting_feedback
 from logs_schema.importers.parsed import Format, Parsed
 from logs_schema.importers.read import Line, expand, read_lines
 from logs_schema.importers.rejects import Rejects
@@ -248,7 +248,8 @@ def _save(connection: Connection, batch: Batch, source: str, done: dict[str, str
     before = content_hashes(connection, told)
     save_feedback_in(connection, batch.feedback)
     _note(connection, before, [identifier for identifier in told if identifier in before], done)
-    _claim(connection, source, {span.span_id: span.trace_id for span in batch.spans}, done)
+    named = traces_of(connection, source, {trace.source_id for trace in batch.feedback if trace.source == source})
+    _claim(connection, source, {**named, **{span.span_id: span.trace_id for span in batch.spans}}, done)
     for trace in joined.known:
         done.setdefault(record_id(source, trace), "unchanged")
     _save_records(connection, [*batch.records, *joined.records], done)

@@ -59,6 +59,7 @@ def record_of(spans: Sequence[Span], source: str) -> tuple[RagRecord, bool] | No
     never comes (it may lie in another system) is stood in for by the topmost span that knows both query
     and answer, or by the call whose messages hold what was retrieved. The order of the spans does not matter.
     """
+    in_parts = {span.parent_id for span in spans if span.kind == EVENT}
     spans = _put_together(spans)
     root, certain = _root(spans)
     retrievers = [span for span in spans if span.documents and span.kind not in {"CHAIN", "AGENT", TRACE}]
@@ -107,8 +108,9 @@ def record_of(spans: Sequence[Span], source: str) -> tuple[RagRecord, bool] | No
         tags=first.tags,
         error=first.error,
     )
-    confirmed = inferred and call and call.output == answer and _final(inferred, contexts)
-    return record, bool(certain and told and confirmed and retrievers)
+    complete = call is not None and call.span_id not in in_parts and call.output == answer
+    confirmed = complete and inferred is not None and _final(inferred, contexts)
+    return record, certain and told and confirmed and bool(retrievers)
 
 
 def merged(one: Span, other: Span) -> Span:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pydantic import ValidationError
-from sqlalchemy import Connection, Engine, select
+from sqlalchemy import Connection, Engine, func, select
 
 from logs_schema.errors import InputError
 from logs_schema.importers.attributes import Tree
@@ -194,7 +194,8 @@ def _bare(connection: Connection, given: Mapping[str, Context]) -> dict[str, dic
     """Source → trace → record, of the records that name one of the chunks without its text."""
     found: dict[str, dict[str, str]] = defaultdict(dict)
     for some in chunks(sorted(given)):
-        named = (CONTEXT.c.doc_id.in_(some), CONTEXT.c.passage_hash == NO_TEXT)
+        # the index on doc_id must be taken: all contexts without text share one passage hash
+        named = (CONTEXT.c.doc_id.in_(some), func.coalesce(CONTEXT.c.passage_hash, "") == NO_TEXT)
         joined = INTERACTION.join(CONTEXT, CONTEXT.c.interaction_id == INTERACTION.c.id)
         query = select(INTERACTION.c.source, INTERACTION.c.source_id, INTERACTION.c.id).select_from(joined)
         for source, trace, identifier in connection.execute(query.where(*named).distinct()):

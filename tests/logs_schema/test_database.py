@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 from sqlmodel import SQLModel
@@ -15,6 +16,8 @@ import logs_schema.database as database
 from logs_schema.errors import ConfigurationError, FactoryError, NotReadyError
 from logs_schema.store import open_store, save_records, upgrade
 from tests.logs_schema.log_examples import record
+
+HEAD = ScriptDirectory(str(database.MIGRATIONS)).get_current_head()
 
 
 def test_a_new_store_is_private_and_has_the_newest_schema(tmp_path: Path) -> None:
@@ -31,8 +34,8 @@ def test_a_new_store_is_private_and_has_the_newest_schema(tmp_path: Path) -> Non
 
 def test_upgrading_tells_what_it_did_and_may_be_repeated(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'store.db'}"
-    assert upgrade(url) == (None, "0001")
-    assert upgrade(url) == ("0001", "0001")
+    assert upgrade(url) == (None, HEAD)
+    assert upgrade(url) == (HEAD, HEAD)
 
 
 def test_an_older_store_asks_for_the_upgrade(
@@ -41,14 +44,14 @@ def test_an_older_store_asks_for_the_upgrade(
     save_records(engine, [record(1)])
     folder = tmp_path / "migrations"
     shutil.copytree(database.MIGRATIONS, folder)
-    (folder / "versions" / "0002_next.py").write_text(
-        "from alembic import op\nrevision = '0002'\ndown_revision = '0001'\n"
+    (folder / "versions" / "next.py").write_text(
+        f"from alembic import op\nrevision = 'next'\ndown_revision = '{HEAD}'\n"
         "def upgrade():\n    op.execute('CREATE TABLE later (id INTEGER PRIMARY KEY)')\n"
     )
     monkeypatch.setattr(database, "MIGRATIONS", folder)
     with pytest.raises(NotReadyError, match="factory db upgrade"):
         open_store(store_url)
-    assert upgrade(store_url) == ("0001", "0002")
+    assert upgrade(store_url) == (HEAD, "next")
     newer = open_store(store_url)
     with newer.connect() as connection:
         assert connection.execute(text("SELECT count(*) FROM interaction")).scalar() == 1
@@ -64,8 +67,8 @@ def test_a_migration_that_fails_changes_nothing(
 ) -> None:
     folder = tmp_path / "migrations"
     shutil.copytree(database.MIGRATIONS, folder)
-    (folder / "versions" / "0002_bad.py").write_text(
-        "from alembic import op\nrevision = '0002'\ndown_revision = '0001'\n"
+    (folder / "versions" / "next.py").write_text(
+        f"from alembic import op\nrevision = 'next'\ndown_revision = '{HEAD}'\n"
         "def upgrade():\n    op.execute('CREATE TABLE half (id INTEGER)')\n    op.execute('SELECT * FROM nowhere')\n"
     )
     monkeypatch.setattr(database, "MIGRATIONS", folder)

@@ -157,11 +157,14 @@ def test_anything_is_a_record_or_a_reason(fields: dict[str, Any]) -> None:
 
 def test_the_documented_example_is_a_record(tmp_path: Path, engine: Engine) -> None:
     text = (Path(__file__).parents[2] / "docs" / "log-format.md").read_text(encoding="utf-8")
-    lines = [line for line in text.splitlines() if line.startswith("{")]
-    path = tmp_path / "example.jsonl"
-    path.write_text("\n".join(lines), encoding="utf-8")
-    report = import_files(engine, [str(path)])
+    files = []
+    for name, part in zip(("logs", "chunks"), text.split("\n## Traces"), strict=True):
+        path = tmp_path / f"{name}.jsonl"
+        path.write_text("\n".join(line for line in part.splitlines() if line.startswith("{")), encoding="utf-8")
+        files.append(str(path))
+    report = import_files(engine, files[:1], chunks=files[1:])
     assert report.files[0].rejected == 0 and report.files[0].new >= 1
+    assert (report.texts[0].read, report.texts[0].rejected) == (1, 0)
     for name in RagRecord.model_fields:
         assert f"`{name}`" in text, f"docs/log-format.md says nothing of {name}"
     stored = snapshot(engine)["records"]

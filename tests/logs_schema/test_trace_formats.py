@@ -112,6 +112,22 @@ def test_feedback_may_come_long_before_or_after_its_trace(fresh: Callable[[], En
         assert stores[0] == stores[1]
 
 
+def test_feedback_that_names_a_span_finds_its_trace_at_any_time(fresh: Callable[[], Engine], tmp_path: Path) -> None:
+    *spans, thumb, note, _ = traces.phoenix(5)
+    logs = write_lines(tmp_path / "logs.jsonl", spans)
+    some = write_lines(tmp_path / "some.jsonl", spans[:2])
+    said = write_lines(tmp_path / "annotations.jsonl", [thumb, note])
+    stores = []
+    for order in ((logs, said), (said, logs), (some, said, logs), (logs, said, said, logs)):
+        engine = fresh()
+        reports = [import_files(engine, [file]) for file in order]
+        assert reports[-1].coverage.with_feedback == 1
+        stores.append(snapshot(engine))
+        engine.dispose()
+    assert all(store == stores[0] for store in stores)
+    assert [event.label for event in stores[0]["records"][0].feedback] == ["thumbs_down", "note"]
+
+
 def test_verdicts_of_models_are_no_feedback() -> None:
     score = {"id": "1", "traceId": "t", "name": "faithfulness", "value": 0.1, "dataType": "NUMERIC", "source": "EVAL"}
     assert load("langfuse").parse(score, "desk").feedback == ()
