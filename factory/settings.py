@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
+from factory.collect.settings import CollectSettings
 from factory.dataset.settings import DatasetSettings
 from factory.mining.settings import MiningSettings, SignalSettings
 from labeling.settings import LabelingSettings
@@ -16,8 +17,8 @@ from logs_schema.settings import HouseSettings, ImportSettings, PiiSettings, Sec
 from training.settings import EvaluationSettings, GateSettings, TrainingSettings
 
 CONFIG_FILE = "factory.toml"
-NOT_SETTINGS = {"FACTORY_ARGILLA_API_KEY", "FACTORY_CONFIG"}
-"""Variables of the same prefix that are not settings: a secret, and the path of the file itself."""
+NOT_SETTINGS = {"FACTORY_ARGILLA_API_KEY", "FACTORY_COLLECT_TOKEN", "FACTORY_CONFIG"}
+"""Variables of the same prefix that are not settings: secrets, and the path of the file itself."""
 
 
 class ScheduleSettings(Section):
@@ -46,6 +47,7 @@ class Settings(BaseSettings):
     """Folder of `factory.toml`; every relative path in the settings starts there."""
     store: StoreSettings = StoreSettings()
     imports: ImportSettings = ImportSettings()
+    collect: CollectSettings = CollectSettings()
     pii: PiiSettings = PiiSettings()
     house: HouseSettings = HouseSettings()
     signals: SignalSettings = SignalSettings()

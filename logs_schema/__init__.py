@@ -3,3 +3,7 @@
 This package is light (pydantic and sqlmodel only), so that a production application can
 install it and write records itself.
 """
+
+from logs_schema.recorder import rag_feedback, rag_log
+
+__all__ = ["rag_feedback", "rag_log"]

@@ -7,7 +7,7 @@ import typer
 from typer.core import TyperGroup
 
 from factory import __version__
-from factory.cli import care, dataset, feeds, label, logs, mine, ops, trace, train
+from factory.cli import care, collect, dataset, feeds, label, logs, mine, ops, trace, train
 from logs_schema.errors import FactoryError
 
 
@@ -57,6 +57,7 @@ def options(
 
 app.command()(ops.init)
 app.command("import")(logs.import_)
+app.command()(collect.collect)
 app.command()(mine.mine)
 app.command()(ops.nightly)
 app.command()(train.train)

@@ -11,6 +11,7 @@ from logs_schema.errors import ConfigurationError
 from logs_schema.importers.feeds import FeedReport, Saved, folded, import_feed, pick
 from logs_schema.importers.fields import moment, text_of
 from logs_schema.importers.read import Line
+from logs_schema.importers.run import check_source
 from logs_schema.pii.replace import Cleaner
 from logs_schema.records import Feedback, FeedbackKind, content_hash
 from logs_schema.rows import INTERACTION, chunks, feedback_of
@@ -96,8 +97,7 @@ def import_feedback(
         InputError: a file is missing, empty or of no known format; with `strict`, a row is bad.
         ConfigurationError: source, scale, format or rejects folder cannot be used.
     """
-    if not 0 < len(source) <= 100 or "\0" in source:
-        raise ConfigurationError("The source is the name of an application, of 1 to 100 characters.")
+    check_source(source)
     return import_feed(
         engine,
         files,

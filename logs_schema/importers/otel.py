@@ -1,11 +1,12 @@
 """OpenTelemetry spans of any convention: OTLP export bodies, or one span or log event a line."""
 
-from logs_schema.importers import genai, langfuse_spans, openinference
+from logs_schema.importers import genai, langfuse_spans, openinference, trulens
 from logs_schema.importers.attributes import Tree
 from logs_schema.importers.otlp import is_body, unpack
 from logs_schema.importers.parsed import Parsed, gathered
 
 CONVENTIONS = (
+    (trulens.looks, trulens.parse),
     (langfuse_spans.looks, langfuse_spans.parse),
     (genai.looks, genai.parse),
 )

@@ -13,6 +13,8 @@ SCOPES = (
 ERROR_CODES = (2, "2", "STATUS_CODE_ERROR")
 PLAIN_KINDS = ("stringValue", "string_value", "boolValue", "bool_value", "doubleValue", "double_value")
 OTHER_KINDS = ("bytesValue", "bytes_value")
+NOT_NUMBERS = ("NaN", "Infinity", "-Infinity")
+"""How JSON of protobuf writes a double that is none: not measured."""
 
 
 def is_body(value: Tree) -> bool:
@@ -41,7 +43,8 @@ def attributes_of(pairs: Any) -> Tree:
     """Attributes from a list of {key, value} with typed values; a plain dict stays as it is."""
     if isinstance(pairs, dict):
         return pairs
-    return {pair["key"]: plain(pair.get("value")) for pair in _dicts(pairs) if isinstance(pair.get("key"), str)}
+    named = (pair for pair in _dicts(pairs) if isinstance(pair.get("key"), str) and pair["key"])
+    return {pair["key"]: plain(pair.get("value")) for pair in named}
 
 
 def plain(value: Any) -> Any:
@@ -49,6 +52,8 @@ def plain(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     for kind, inner in value.items():
+        if kind in {"doubleValue", "double_value"} and inner in NOT_NUMBERS:
+            return None
         if kind in PLAIN_KINDS:
             return inner
         if kind in {"intValue", "int_value"}:

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from logs_schema.importers.fields import UNDATED, reason_of
 from logs_schema.importers.spans import Span
+from logs_schema.pii.replace import Cleaner
 from logs_schema.records import Feedback, RagRecord, Trace
 
 
@@ -57,6 +58,13 @@ def gathered(values: Iterable[dict[str, Any]], source: str, parse: Callable[[dic
             feedback += parsed.feedback
             problems += parsed.problems
     return Parsed(records, spans, feedback, problems)
+
+
+def cleaned(parsed: Parsed, clean: Cleaner) -> Parsed:
+    """The same without personal data."""
+    feedback = [(trace, clean.value(event)) for trace, event in parsed.feedback]
+    problems = [clean.text(problem) for problem in parsed.problems]
+    return Parsed(clean(parsed.records), clean(parsed.spans), feedback, problems)
 
 
 def dated(format: Format, moment: datetime) -> Format:

@@ -1,32 +1,31 @@
 """Importing log files: read, recognise, parse, join, save; a batch is one transaction."""
 
 import time
-from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from datetime import datetime
 from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
 
 from pydantic import Field, ValidationError
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Engine
 
 from logs_schema.coverage import Coverage, coverage_in, percent
 from logs_schema.errors import ConfigurationError, InputError
+from logs_schema.importers.batch import Batch, Done, claim_waiting, save_batch, save_so_far
 from logs_schema.importers.fields import FIRST_YEAR, LAST_YEAR, reason_of
 from logs_schema.importers.formats import AUTO, check_name, recognise
-from logs_schema.importers.joining import claim_feedback, count_waiting, join, so_far, traces_of, waiting_feedback
-from logs_schema.importers.parsed import Format, dated
+from logs_schema.importers.joining import count_waiting
+from logs_schema.importers.parsed import Format, cleaned, dated
 from logs_schema.importers.read import Line, batches, expand, read_lines
 from logs_schema.importers.rejects import Rejects
-from logs_schema.importers.spans import Span
-from logs_schema.importers.texts import TextsReport, import_texts, keep_texts
+from logs_schema.importers.texts import TextsReport, import_texts
 from logs_schema.pii.replace import Cleaner, replaced_text
-from logs_schema.records import Feedback, RagRecord, Trace, Value, record_id
-from logs_schema.rows import IMPORT_RUN, content_hashes
+from logs_schema.records import Value
+from logs_schema.rows import IMPORT_RUN
 from logs_schema.rows import chunks as in_parts
 from logs_schema.scores import Track, untracked
-from logs_schema.store import save_feedback_in, save_in, writing
+from logs_schema.store import writing
 from logs_schema.tables import now
 
 BATCH = 500
@@ -97,14 +96,6 @@ class ImportReport(Value):
         return "\n".join(lines)
 
 
-class Batch(NamedTuple):
-    """What a batch of lines parsed to."""
-
-    records: list[RagRecord]
-    spans: list[Span]
-    feedback: dict[Trace, list[Feedback]]
-
-
 def import_files(
     engine: Engine,
     files: Sequence[str],
@@ -137,8 +128,7 @@ def import_files(
         ConfigurationError: the source name, the format or the rejects folder cannot be used.
     """
     check_name(format)
-    if not 0 < len(source) <= 100 or "\0" in source:
-        raise ConfigurationError("The source is the name of an application, of 1 to 100 characters.")
+    check_source(source)
     if occurred_at and not FIRST_YEAR <= occurred_at.year <= LAST_YEAR:
         raise ConfigurationError(f"--occurred-at is a day of the years {FIRST_YEAR} to {LAST_YEAR}.")
     began = time.monotonic()
@@ -189,7 +179,7 @@ def _import_file(
         )
         run = begun.inserted_primary_key
     read = 0
-    done: dict[str, str] = {}
+    done = Done()
     waiting: set[str] = set()
     rated = False
     with Rejects(folder, file, clean) as rejects:
@@ -198,13 +188,13 @@ def _import_file(
             batch = _parse(chunk, seen, source, strict, rejects, clean)
             rated = rated or bool(batch.feedback)
             with writing(engine) as connection:
-                waiting |= _save(connection, batch, source, done)
+                waiting |= save_batch(connection, batch, source, done)
         for some in in_parts(sorted(waiting), BATCH):
             with writing(engine) as connection:
-                _save_records(connection, so_far(connection, source, some), done)
+                save_so_far(connection, source, some, done)
         if rated:
             with writing(engine) as connection:
-                _claim(connection, source, waiting_feedback(connection, source), done)
+                claim_waiting(connection, source, done)
     with writing(engine) as connection:
         counts = _counts(done, rejects.count)
         finished = IMPORT_RUN.update().where(IMPORT_RUN.c.id == (run[0] if run else None))
@@ -218,78 +208,38 @@ def _import_file(
 def _parse(
     lines: Sequence[Line], format: Format, source: str, strict: bool, rejects: Rejects, clean: Cleaner | None
 ) -> Batch:
-    batch = Batch([], [], defaultdict(list))
+    batch = Batch()
     for line in lines:
         reasons: list[str] = [line.reason] if line.reason else []
         if line.value is not None:
             try:
                 parsed = format.parse(line.value, source)
+                parsed = cleaned(parsed, clean) if clean else parsed
             except ValidationError as error:
                 reasons = [reason_of(error)]
             except ValueError as error:
                 reasons = [str(error)]
             else:
-                batch.records.extend(parsed.records)
-                batch.spans.extend(parsed.spans)
-                for trace, event in parsed.feedback:
-                    batch.feedback[trace].append(event)
+                batch.add(parsed)
                 reasons = list(parsed.problems)
         if reasons and strict:
             place = f"{rejects.file}, line {line.number}"
             raise InputError(f"{place}: {reasons[0]}. Without --strict it would be set aside.")
         for reason in reasons:
             rejects.add(line, reason)
-    return _cleaned(batch, clean) if clean else batch
+    return batch
 
 
-def _cleaned(batch: Batch, clean: Cleaner) -> Batch:
-    feedback = {trace: clean(events) for trace, events in batch.feedback.items()}
-    return Batch(clean(batch.records), clean(batch.spans), feedback)
+def check_source(source: str) -> None:
+    """Refuse what is no name of an application.
+
+    Raises:
+        ConfigurationError: says what is.
+    """
+    if not 0 < len(source) <= 100 or "\0" in source:
+        raise ConfigurationError("The source is the name of an application, of 1 to 100 characters.")
 
 
-def _save(connection: Connection, batch: Batch, source: str, done: dict[str, str]) -> set[str]:
-    """Save a batch, note what became of each record, and return the traces that wait."""
-    joined = join(connection, source, batch.spans)
-    told = [record_id(*trace) for trace in batch.feedback]
-    before = content_hashes(connection, told)
-    save_feedback_in(connection, batch.feedback)
-    _note(connection, before, [identifier for identifier in told if identifier in before], done)
-    named = traces_of(connection, source, {trace.source_id for trace in batch.feedback if trace.source == source})
-    _claim(connection, source, {**named, **{span.span_id: span.trace_id for span in batch.spans}}, done)
-    for trace in joined.known:
-        done.setdefault(record_id(source, trace), "unchanged")
-    done.update(dict.fromkeys((record_id(source, trace) for trace in joined.forgotten), "forgotten"))
-    _save_records(connection, [*batch.records, *joined.records], done)
-    return set(joined.waiting)
-
-
-def _claim(connection: Connection, source: str, spans: Mapping[str, str], done: dict[str, str]) -> None:
-    """Feedback that names a span goes to the span's trace."""
-    traces = [record_id(source, trace) for trace in set(spans.values())]
-    before = content_hashes(connection, traces)
-    claimed = [record_id(*trace) for trace in claim_feedback(connection, source, spans)]
-    _note(connection, before, [identifier for identifier in claimed if identifier in before], done)
-
-
-def _save_records(connection: Connection, records: Sequence[RagRecord], done: dict[str, str]) -> None:
-    ids = [record.record_id for record in records]
-    before = content_hashes(connection, ids)
-    save_in(connection, keep_texts(connection, records))
-    _note(connection, before, ids, done)
-
-
-def _note(connection: Connection, before: dict[str, str], ids: Sequence[str], done: dict[str, str]) -> None:
-    stored = content_hashes(connection, ids)
-    done.update(dict.fromkeys(set(ids) - set(stored), "forgotten"))
-    for identifier, after in stored.items():
-        if identifier not in before:
-            done[identifier] = "new"
-        elif before[identifier] != after and done.get(identifier) != "new":
-            done[identifier] = "updated"
-        else:
-            done.setdefault(identifier, "unchanged")
-
-
-def _counts(done: dict[str, str], rejected: int) -> dict[str, int]:
+def _counts(done: Done, rejected: int) -> dict[str, int]:
     tally = Counter(done.values())
     return {**{name: tally[name] for name in ("new", "updated", "unchanged")}, "rejected": rejected}

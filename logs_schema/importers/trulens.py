@@ -1,4 +1,4 @@
-"""TruLens events: one JSON row a span, as its event table exports them; a record's spans share its record id."""
+"""TruLens spans, from its event table or by OpenTelemetry; a record's spans share its record id."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ KINDS = {"record_root": "CHAIN", "retrieval": "RETRIEVER", "generation": "LLM"}
 
 
 def looks(value: dict[str, Any]) -> bool:
-    """Whether a row is an event of TruLens."""
+    """Whether a row or a span is of TruLens."""
     return f"{SCOPE}record_id" in _attributes(value) or f"{SCOPE}span_type" in _attributes(value)
 
 
@@ -30,7 +30,7 @@ def parse(value: dict[str, Any], source: str) -> Parsed:
     if record_id is None:
         raise ValueError("the record id is missing")
     row = {key.lower(): inner for key, inner in value.items()}
-    trace = json_object(row.get("trace")) or row
+    trace = json_object(row.get("trace")) or {**row, **(json_object(row.get("context")) or {})}
     is_root = kind == "record_root"
     asked, said = ("record_root.input", "record_root.output") if is_root else ("retrieval.query_text", "call.return")
     query, history = question_of(attributes.get(f"{SCOPE}{asked}"))

@@ -149,6 +149,29 @@ def test_trulens_rows_join_by_record_in_any_order(fresh: Callable[[], Engine], t
     assert record.feedback == (), "a model's verdict is no feedback"
 
 
+def test_trulens_spans_come_by_opentelemetry_too(engine: Engine, fresh: Callable[[], Engine], tmp_path: Path) -> None:
+    def typed(value: Any) -> dict[str, Any]:
+        if isinstance(value, list):
+            return {"arrayValue": {"values": [typed(item) for item in value]}}
+        return {"intValue": str(value)} if isinstance(value, int) else {"stringValue": value}
+
+    spans = [
+        {
+            "traceId": "74" * 16,
+            "spanId": f"{row['trace']['span_id']:016x}",
+            **({"parentSpanId": f"{int(row['trace']['parent_id']):016x}"} if row["trace"]["parent_id"] else {}),
+            "startTimeUnixNano": "1772446504130000000",
+            "endTimeUnixNano": "1772446505130000000",
+            "attributes": [{"key": name, "value": typed(value)} for name, value in row["record_attributes"].items()],
+        }
+        for row in EVENTS
+    ]
+    bodies = [{"resourceSpans": [{"scopeSpans": [{"spans": spans}]}]}]
+    other = fresh()
+    brought(other, tmp_path / "rows", EVENTS)
+    assert brought(engine, tmp_path / "bodies", bodies) == stored(other) != []
+
+
 def test_the_documented_examples_are_records(engine: Engine, tmp_path: Path) -> None:
     text = (Path(__file__).parents[2] / "docs" / "log-format.md").read_text(encoding="utf-8")
     examples = [line for line in text.split("\n## RAGAS")[1].splitlines() if line.startswith("{")]

@@ -1,0 +1,208 @@
+"""Kills the collector under load, starts it again, and checks that every acknowledged span is there.
+
+Run it as `python scripts/collector_campaign.py --rounds 20`: in each round, clients export the spans of traces in
+requests of their own, SIGKILL ends the collector at a random moment, and what it had answered 200 for must be in the
+store of the next one. Then the clients send the rest, and the store must equal one that was never disturbed.
+"""
+
+import argparse
+import http.client
+import json
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+ROOT = Path(__file__).parents[1]
+COMMAND = [sys.executable, "-c", "from factory.cli.app import main; main()", "collect", "--port", "0"]
+CLIENTS = 4
+BEGIN = 1_772_445_600
+FORMS = {
+    "interaction": "id, content_hash, query, response",
+    "context": "interaction_id, rank, passage_hash, doc_id",
+    "pending_span": "trace_id, span_id",
+}
+
+
+def spans_of(number: int) -> dict[str, dict[str, Any]]:
+    """Spans of one trace by name; root and answer bring a text of their own, the retriever two documents."""
+    trace, query, answer = f"{number:032x}", f"Question {number}?", f"Answer {number} [1]."
+    passages = [f"Passage {n} of {number}." for n in range(2)]
+    shown = "\n\n".join(f"[{n}] {passage}" for n, passage in enumerate(passages, start=1))
+    attributes: dict[str, dict[str, str]] = {
+        "root": {"openinference.span.kind": "CHAIN", "input.value": query, "output.value": answer},
+        "search": {"openinference.span.kind": "RETRIEVER", "input.value": query},
+        "call": {
+            "openinference.span.kind": "LLM",
+            "llm.input_messages.0.message.role": "user",
+            "llm.input_messages.0.message.content": f"Context:\n{shown}\n\nQuestion: {query}",
+            "llm.output_messages.0.message.role": "assistant",
+            "llm.output_messages.0.message.content": answer,
+        },
+    }
+    for n, passage in enumerate(passages):
+        attributes["search"][f"retrieval.documents.{n}.document.content"] = passage
+        attributes["search"][f"retrieval.documents.{n}.document.id"] = f"doc-{number}-{n}"
+    return {
+        name: {
+            "name": name,
+            "traceId": trace,
+            "spanId": f"{number:012x}{place:04x}",
+            "parentSpanId": "" if name == "root" else f"{number:012x}0000",
+            "startTimeUnixNano": str((BEGIN + number) * 10**9 + place),
+            "endTimeUnixNano": str((BEGIN + number + 1) * 10**9),
+            "attributes": [{"key": key, "value": {"stringValue": text}} for key, text in told.items()],
+        }
+        for place, (name, told) in enumerate(attributes.items())
+    }
+
+
+class Collector:
+    """A collector process on the store in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        (folder / "factory.toml").touch()
+        paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+        self.process = subprocess.Popen(
+            COMMAND,
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": paths},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
+        assert self.process.stderr
+        said = self.process.stderr.readline().decode()
+        if not said.startswith("Listening on "):
+            raise SystemExit(f"the collector does not start:\n{said}{self.process.stderr.read().decode()}")
+        address = urlsplit(said.removeprefix("Listening on ").strip())
+        self.host, self.port = str(address.hostname), address.port
+
+    def end(self, number: int) -> None:
+        """Send a signal and wait."""
+        self.process.send_signal(number)
+        self.process.communicate(timeout=60)
+
+
+def send(collector: Collector, todo: list[tuple[int, str]], acknowledged: list[tuple[int, str]]) -> None:
+    """Export spans one a request, until the collector is gone; note those that it answered 200 for."""
+    connection = http.client.HTTPConnection(collector.host, collector.port, timeout=30)
+    try:
+        while todo:
+            number, name = todo[-1]
+            body = json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": [spans_of(number)[name]]}]}]})
+            connection.request("POST", "/v1/traces", body, {"Content-Type": "application/json"})
+            answer = connection.getresponse()
+            answer.read()
+            if answer.status == 200:
+                acknowledged.append(todo.pop())
+            else:
+                time.sleep(0.05)
+    except (OSError, http.client.HTTPException):
+        return  # killed: what had no answer is sent again later
+    finally:
+        connection.close()
+
+
+def load(collector: Collector, todos: list[list[tuple[int, str]]], kill_after: float | None) -> list[tuple[int, str]]:
+    """What was acknowledged until the collector was killed, or until everything was."""
+    acknowledged: list[tuple[int, str]] = []
+    clients = [threading.Thread(target=send, args=(collector, todo, acknowledged)) for todo in todos]
+    for client in clients:
+        client.start()
+    if kill_after is not None:
+        time.sleep(kill_after)
+        collector.end(signal.SIGKILL)
+    for client in clients:
+        client.join()
+    return acknowledged
+
+
+def missing(folder: Path, acknowledged: list[tuple[int, str]]) -> list[tuple[int, str]]:
+    """Acknowledged spans that neither wait in the store nor are told by a record."""
+    with sqlite3.connect(folder / "groundmill.db") as database:
+        waiting = set(database.execute("SELECT trace_id, span_id FROM pending_span"))
+        roots = {row[0] for row in database.execute("SELECT source_id FROM interaction WHERE response <> ''")}
+        prompts = {row[0] for row in database.execute("SELECT source_id FROM interaction WHERE prompt_hash <> ''")}
+        links = "SELECT source_id FROM interaction JOIN context ON interaction_id = id GROUP BY 1 HAVING count(*) = 2"
+        found = {row[0] for row in database.execute(links)}
+    told = {"root": roots, "call": prompts, "search": found}
+    return [
+        (number, name)
+        for number, name in acknowledged
+        if f"{number:032x}" not in told[name] and (f"{number:032x}", spans_of(number)[name]["spanId"]) not in waiting
+    ]
+
+
+def contents(folder: Path) -> dict[str, list[tuple[object, ...]]]:
+    """Every row that does not tell the time of importing."""
+    with sqlite3.connect(folder / "groundmill.db") as database:
+        if database.execute("PRAGMA integrity_check").fetchone() != ("ok",):
+            raise SystemExit("the store is damaged")
+        return {table: sorted(database.execute(f"SELECT {columns} FROM {table}")) for table, columns in FORMS.items()}
+
+
+def work(traces: int, rng: random.Random) -> list[list[tuple[int, str]]]:
+    """Each client's spans, in any order."""
+    spans = [(number, name) for number in range(1, traces + 1) for name in ("root", "search", "call")]
+    rng.shuffle(spans)
+    return [spans[client::CLIENTS] for client in range(CLIENTS)]
+
+
+def undisturbed(root: Path, traces: int) -> dict[str, list[tuple[object, ...]]]:
+    """The store that the spans make when nothing is killed."""
+    folder = Path(tempfile.mkdtemp(dir=root))
+    collector = Collector(folder)
+    load(collector, work(traces, random.Random(0)), None)
+    collector.end(signal.SIGTERM)
+    return contents(folder)
+
+
+def one(root: Path, traces: int, rng: random.Random, expected: dict[str, list[tuple[object, ...]]]) -> tuple[int, int]:
+    """(kills, spans that were acknowledged before a kill) of one round."""
+    folder = Path(tempfile.mkdtemp(dir=root))
+    todos = work(traces, rng)
+    before: list[tuple[int, str]] = []
+    kills = 0
+    while any(todos):
+        collector = Collector(folder)
+        if lost := missing(folder, before):
+            raise SystemExit(f"after {kills} kills, {len(lost)} acknowledged spans are gone, such as {lost[:3]}")
+        if kills < 3:
+            before += load(collector, todos, rng.uniform(0.05, 1.0))
+            kills += 1
+        else:
+            load(collector, todos, None)
+            collector.end(signal.SIGTERM)
+    if contents(folder) != expected:
+        raise SystemExit(f"after {kills} kills the store differs from the undisturbed one")
+    return kills, len(before)
+
+
+def main() -> None:
+    """Run the rounds; the first span that is gone ends it."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--traces", type=int, default=100)
+    parser.add_argument("--seed", type=int, default=17)
+    options = parser.parse_args()
+    rng = random.Random(options.seed)
+    with tempfile.TemporaryDirectory() as folder:
+        expected = undisturbed(Path(folder), options.traces)
+        total = acknowledged = 0
+        for number in range(1, options.rounds + 1):
+            kills, before = one(Path(folder), options.traces, rng, expected)
+            total, acknowledged = total + kills, acknowledged + before
+            print(f"round {number}: {kills} kills, {before} spans acknowledged before one: all there", flush=True)
+    print(f"{options.rounds} rounds, {total} kills, {acknowledged} spans acknowledged before a kill: none was lost")
+
+
+if __name__ == "__main__":
+    main()
