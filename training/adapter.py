@@ -57,6 +57,11 @@ class TrainReport(Value):
     """(step, loss per answer token on the validation rows in nats, unweighted)."""
     reused: bool = False
 
+    @property
+    def activated(self) -> bool:
+        """Whether the adapter acts on answers only, and leaves prompts to the base model."""
+        return self.recipe.get("method") == "activated"
+
     def text(self) -> str:
         """What was trained, on what, and how the loss went."""
         total = sum(self.rows.values())

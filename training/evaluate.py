@@ -20,6 +20,7 @@ from training.device import choose
 from training.general import conversation, reserved_replies
 from training.generate import loss_sums
 from training.metrics import Array, Bootstrap, Figure, row_counts, tokens
+from training.prompt_cache import PromptCache
 from training.report import (
     ALWAYS_REFUSING,
     BASE,
@@ -91,10 +92,20 @@ def evaluate(
             )
     rows = choose_rows(held_out, settings.max_rows, manifest.seed)
 
-    rungs = {BASE: Rung(base, training_settings, device)}
-    if champion_report:
-        rungs[CHAMPION] = Rung(base, training_settings, device, champion, champion_report.sha256)
-    rungs[CHALLENGER] = Rung(base, training_settings, device, adapter, challenger_report.sha256)
+    models = {BASE: (None, None), CHAMPION: (champion, champion_report), CHALLENGER: (adapter, challenger_report)}
+    shared = PromptCache() if device.kind == "cpu" and challenger_report.activated else None
+    rungs = {
+        name: Rung(
+            base,
+            training_settings,
+            device,
+            folder,
+            report.sha256 if report else "",
+            shared if report is None or report.activated else None,
+        )
+        for name, (folder, report) in models.items()
+        if name == BASE or folder
+    }
     answers: Answers = {PRODUCTION: [row.production_response for row in rows]}
     for name, rung in rungs.items():
         answers[name] = list(

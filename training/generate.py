@@ -10,7 +10,8 @@ from logs_schema.scores import Track, untracked
 from training.adapter import verify
 from training.base_model import BaseModel
 from training.device import Device, load_model, load_tokenizer
-from training.fitting import encode, prompt_text
+from training.fitting import encode, invocation, prompt_text
+from training.prompt_cache import PromptCache
 from training.quiet import quiet
 from training.settings import TrainingSettings
 
@@ -67,8 +68,18 @@ def answers(
     return found
 
 
-def answer_batch(model: Any, tokenizer: Any, encoded: Sequence[Sequence[int]], max_new_tokens: int) -> list[str]:
-    """Greedy answers to one batch of token ids, padded on the left, each ending at its end-of-turn token."""
+def answer_batch(
+    model: Any,
+    tokenizer: Any,
+    encoded: Sequence[tuple[int, ...]],
+    max_new_tokens: int,
+    prompts: PromptCache | None = None,
+) -> list[str]:
+    """Greedy answers to one batch of token ids, padded on the left, each ending at its end-of-turn token.
+
+    With `prompts`, what the base makes of the prompts is taken from there, or put there: for the base model
+    and for activated adapters only, which leave prompts to it.
+    """
     import torch
 
     width = max(len(ids) for ids in encoded)
@@ -81,6 +92,11 @@ def answer_batch(model: Any, tokenizer: Any, encoded: Sequence[Sequence[int]], m
     padding = tokenizer.pad_token_id
     ids = torch.tensor([[padding] * (width - len(row)) + list(row) for row in encoded], device=model.device)
     mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in encoded], device=model.device)
+    past = None
+    if prompts is not None:
+        backbone = (model.get_base_model() if hasattr(model, "get_base_model") else model).base_model
+        lead = len(invocation(tokenizer))
+        past, _ = prompts.past(backbone, [row[:-lead] for row in encoded], padding)
     with quiet(), torch.inference_mode():
         out = model.generate(
             input_ids=ids,
@@ -88,6 +104,7 @@ def answer_batch(model: Any, tokenizer: Any, encoded: Sequence[Sequence[int]], m
             max_new_tokens=max_new_tokens,
             do_sample=False,
             use_cache=True,
+            past_key_values=past,
             eos_token_id=tokenizer.eos_token_id,
             pad_token_id=padding,
         )

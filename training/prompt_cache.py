@@ -8,68 +8,69 @@ that holds the base's cache of a conversation answers from it with or without th
 from collections.abc import Sequence
 from typing import Any
 
-MAX_BYTES = 3 * 1024**3
+MAX_BYTES = 4 * 1024**3
 """Beyond it, further prompts are computed anew each time."""
 
 
 class PromptCache:
-    """Keys and values of prompts, as a causal language model with its adapter inactive computes them."""
+    """Keys and values of prompts as one base model computes them, remembered by their token ids.
 
-    def __init__(self, model: Any) -> None:
-        """`model`: the backbone (without its output layer), whose adapter layers are inactive unless told otherwise."""
-        self.model = model
+    They are remembered in half precision on the CPU, where arithmetic is the bottleneck, and used so from the
+    first time on: what comes of a prompt does not depend on who asked for it before.
+    """
+
+    def __init__(self) -> None:
         self.held: dict[tuple[int, ...], Any] = {}
+        """Token ids → half-precision tensor [layers, 2 (keys, values), heads, tokens, width]."""
         self.used = 0
-        kinds = set(getattr(model.config, "layer_types", None) or ["full_attention"])
-        self.plain = kinds == {"full_attention"}
-        """Whether the model's cache is of the kind that can be taken apart by rows."""
 
-    def past(self, prompts: Sequence[tuple[int, ...]], padding: int) -> tuple[Any, Any]:
-        """(cache, attention mask) of prompts padded on the left with the token `padding`; no gradients."""
+    def past(self, model: Any, prompts: Sequence[tuple[int, ...]], padding: int) -> tuple[Any, Any]:
+        """(keys and values, attention mask) of prompts padded on the left with the token `padding`; no gradients.
+
+        Args:
+            model: the backbone (without output layer) of the base model; adapter layers in it are inactive.
+            prompts: token ids of each row.
+            padding: token id.
+        """
         import torch
-
-        width = max(len(ids) for ids in prompts)
-        mask = torch.tensor([[0] * (width - len(ids)) + [1] * len(ids) for ids in prompts], device=self.model.device)
-        missing = [ids for ids in prompts if ids not in self.held]
-        if missing or not self.plain:
-            cache = self._computed(prompts, mask, padding)
-            if self.plain:
-                self._hold(prompts, cache)
-            return cache, mask
         from transformers import DynamicCache
 
-        layers = [
-            [
-                torch.stack([_padded(self.held[ids][layer, part], width) for ids in prompts]).to(
-                    self.model.device, self.model.dtype
-                )
-                for part in (0, 1)
-            ]
-            for layer in range(self.model.config.num_hidden_layers)
-        ]
-        return DynamicCache(ddp_cache_data=layers), mask
+        # Only a cache of the plain kind can be taken apart by rows.
+        kinds = set(getattr(model.config, "layer_types", None) or ["full_attention"])
+        if model.device.type != "cpu" or kinds != {"full_attention"}:
+            return _computed(model, prompts, padding)
+        missing = [ids for ids in dict.fromkeys(prompts) if ids not in self.held]
+        rows = {ids: self.held[ids] for ids in prompts if ids in self.held}
+        if missing:
+            cache, _ = _computed(model, missing, padding)
+            for row, ids in enumerate(missing):
+                parts = [
+                    torch.stack([layer.keys[row], layer.values[row]])[..., -len(ids) :, :] for layer in cache.layers
+                ]
+                rows[ids] = torch.stack(parts).half()
+                if self.used + rows[ids].nbytes <= MAX_BYTES:
+                    self.held[ids] = rows[ids]
+                    self.used += rows[ids].nbytes
+        width = max(len(ids) for ids in prompts)
+        whole = torch.stack([_padded(rows[ids], width) for ids in prompts], dim=2).to(model.dtype)
+        return DynamicCache(ddp_cache_data=[(layer[0], layer[1]) for layer in whole]), _mask(prompts, width, model)
 
-    def _computed(self, prompts: Sequence[tuple[int, ...]], mask: Any, padding: int) -> Any:
-        import torch
 
-        width = mask.shape[1]
-        ids = torch.tensor([[padding] * (width - len(ids)) + list(ids) for ids in prompts], device=self.model.device)
-        with torch.no_grad():
-            return self.model(
-                input_ids=ids, attention_mask=mask, position_ids=positions(mask), use_cache=True
-            ).past_key_values
+def _computed(model: Any, prompts: Sequence[tuple[int, ...]], padding: int) -> tuple[Any, Any]:
+    import torch
 
-    def _hold(self, prompts: Sequence[tuple[int, ...]], cache: Any) -> None:
-        import torch
+    width = max(len(ids) for ids in prompts)
+    mask = _mask(prompts, width, model)
+    ids = torch.tensor([[padding] * (width - len(ids)) + list(ids) for ids in prompts], device=model.device)
+    with torch.no_grad():
+        found = model(input_ids=ids, attention_mask=mask, position_ids=positions(mask), use_cache=True)
+    return found.past_key_values, mask
 
-        for row, ids in enumerate(prompts):
-            if ids in self.held or self.used > MAX_BYTES:
-                continue
-            kept = torch.stack(
-                [torch.stack([layer.keys[row], layer.values[row]])[..., -len(ids) :, :] for layer in cache.layers]
-            ).to("cpu")
-            self.held[ids] = kept
-            self.used += kept.numel() * kept.element_size()
+
+def _mask(prompts: Sequence[tuple[int, ...]], width: int, model: Any) -> Any:
+    import torch
+
+    return torch.tensor([[0] * (width - len(ids)) + [1] * len(ids) for ids in prompts], device=model.device)
 
 
 def positions(mask: Any) -> Any:

@@ -11,6 +11,7 @@ from training.base_model import BaseModel
 from training.device import Device
 from training.fitting import encode, prompt_text
 from training.generate import answer_batch, batches, load
+from training.prompt_cache import PromptCache
 from training.settings import TrainingSettings
 
 
@@ -18,9 +19,16 @@ class Rung:
     """One model on the ladder: the quantized base, or the base with an adapter. Loaded when first needed."""
 
     def __init__(
-        self, base: BaseModel, settings: TrainingSettings, device: Device, adapter: Path | None = None, sha256: str = ""
+        self,
+        base: BaseModel,
+        settings: TrainingSettings,
+        device: Device,
+        adapter: Path | None = None,
+        sha256: str = "",
+        prompts: PromptCache | None = None,
     ) -> None:
-        self.base, self.settings, self.device, self.adapter = base, settings, device, adapter
+        """`prompts`: what the base makes of prompts, shared with others that leave prompts to it."""
+        self.base, self.settings, self.device, self.adapter, self.prompts = base, settings, device, adapter, prompts
         self.key = content_hash([base.sha256, settings.quantization, device.kind, device.dtype, sha256])
         self._loaded: tuple[Any, Any] | None = None
 
@@ -56,6 +64,8 @@ class Rung:
             for batch in track(batches([len(ids) for ids in encoded], batch_size), description=description):
                 if all(known.get(prompts[index]) is not None for index in batch):
                     continue
-                texts = answer_batch(model, tokenizer, [encoded[index] for index in batch], max_new_tokens)
+                texts = answer_batch(
+                    model, tokenizer, [encoded[index] for index in batch], max_new_tokens, self.prompts
+                )
                 known.add([(prompts[index], text) for index, text in zip(batch, texts, strict=True)])
         return [known.known[prompt_key(prompt)] for prompt in prompts]

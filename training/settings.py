@@ -25,6 +25,8 @@ class TrainingSettings(Section):
     method: Literal["lora", "activated"] = "lora"
     """`lora` adapts every token and is served everywhere. `activated` (Activated LoRA) adapts answers only: prompts are
     computed once, so it trains several times faster on a CPU, but not every server knows it."""
+    lora_layers: float = Field(default=1.0, gt=0, le=1)
+    """Upper share of the layers that get adapter weights; the lower ones are cheaper left alone."""
     learning_rate: float = Field(default=3e-4, gt=0)
     first_token_weight: float = Field(default=5.0, gt=0)
     """Weight of the loss on an answer's first token, where answering and refusing part; 1 weighs all alike."""

@@ -138,6 +138,9 @@ def _train(
         losses=tuple(losses),
         validation_losses=tuple(checks),
     )
+    if settings.method == "activated":
+        # Training feeds the adapter answers only; whoever loads it feeds it conversations.
+        model.peft_config["default"].alora_invocation_tokens = list(invocation(tokenizer))
     with folder_atomic(out / name) as partial:
         report = write_adapter(partial, model, tokenizer, report, manifest, templates)
     shutil.rmtree(run, ignore_errors=True)
@@ -145,19 +148,22 @@ def _train(
 
 
 def _with_adapter(model: Any, tokenizer: Any, settings: TrainingSettings, base: BaseModel, device: Device) -> Any:
-    """The model with LoRA on its linear layers."""
+    """The model with LoRA on the linear layers of its upper layers."""
     from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
 
     if settings.quantization == "nf4" and device.kind == "cuda":
         model = prepare_model_for_kbit_training(model)
     model.config.use_cache = False
+    layers: int = model.config.num_hidden_layers
+    first = layers - max(1, round(layers * settings.lora_layers))
     config = LoraConfig(
         task_type="CAUSAL_LM",
         r=settings.lora_r,
         lora_alpha=settings.lora_alpha,
         lora_dropout=settings.lora_dropout,
         target_modules=TARGETS,
-        alora_invocation_tokens=list(invocation(tokenizer)) if settings.method == "activated" else None,
+        layers_to_transform=list(range(first, layers)) if first else None,
+        layers_pattern="layers" if first else None,
     )
     try:
         adapted = get_peft_model(model, config)
@@ -189,7 +195,7 @@ def _trainer(
 
     activated = settings.method == "activated"
     lead = len(invocation(tokenizer)) if activated else 0
-    prompts = PromptCache(model.get_base_model().base_model)
+    prompts = PromptCache()
 
     class CompletionTrainer(SFTTrainer):  # type: ignore[misc]
         """Computes the loss on answers only, with their first tokens weighted, and prompts once if it can."""
@@ -197,35 +203,36 @@ def _trainer(
         def compute_loss(
             self, model: Any, inputs: dict[str, Tensor], return_outputs: bool = False, num_items_in_batch: Any = None
         ) -> Any:
-            logits, labels = (self.after_prompts if activated else self.whole)(model, inputs)
+            causal = model.get_base_model()
+            arguments, labels = self.after_prompts(model, inputs) if activated else self.whole(inputs)
+            hidden = causal.base_model(**arguments).last_hidden_state[:, :-1]
+            labels = labels[:, 1:]
             wanted = labels != -100
             count = wanted.sum() if num_items_in_batch is None else num_items_in_batch
-            losses = cross_entropy(logits.float(), labels[wanted], reduction="none")
+            # Only answers are projected to the vocabulary; the stock loss projects every token on a CPU.
+            logits = causal.get_output_embeddings()(hidden[wanted]).float()
+            losses = cross_entropy(logits, labels[wanted], reduction="none")
             first = wanted & ~torch.nn.functional.pad(wanted, (1, 0))[:, :-1]
             if model.training:  # validation stays in plain nats per token
                 losses = torch.where(first[wanted], losses * settings.first_token_weight, losses)
             loss = losses.sum() / count
             return (loss, {"loss": loss}) if return_outputs else loss
 
-        def whole(self, model: Any, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-            """(logits of the answers' tokens, next-token labels [rows, length - 1]), prompts adapted too.
+        def whole(self, inputs: dict[str, Tensor]) -> tuple[dict[str, Any], Tensor]:
+            """(arguments of the backbone, labels): prompts and answers."""
+            ids, mask = inputs["input_ids"], inputs["attention_mask"]
+            return {"input_ids": ids, "attention_mask": mask, "use_cache": False}, inputs["labels"]
 
-            Only answers are projected to the vocabulary; the stock loss projects every token on a CPU.
-            """
-            causal = model.get_base_model()
-            hidden = causal.base_model(
-                input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False
-            ).last_hidden_state[:, :-1]
-            labels = inputs["labels"][:, 1:]
-            return causal.get_output_embeddings()(hidden[labels != -100]), labels
-
-        def after_prompts(self, model: Any, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        def after_prompts(self, model: Any, inputs: dict[str, Tensor]) -> tuple[dict[str, Any], Tensor]:
             """The same from where the adapter is invoked on; what comes before is the base model's."""
             ids, labels, lengths = inputs["input_ids"], inputs["labels"], inputs["attention_mask"].sum(dim=1)
             cuts = ((labels != -100).int().argmax(dim=1) - lead).tolist()
-            past, before = prompts.past(
-                [tuple(row[:cut].tolist()) for row, cut in zip(ids, cuts, strict=True)], tokenizer.pad_token_id
-            )
+            with model.disable_adapter():
+                past, before = prompts.past(
+                    model.get_base_model().base_model,
+                    [tuple(row[:cut].tolist()) for row, cut in zip(ids, cuts, strict=True)],
+                    tokenizer.pad_token_id,
+                )
             width = int(max(length - cut for length, cut in zip(lengths.tolist(), cuts, strict=True)))
             tails = torch.full((len(cuts), width), tokenizer.pad_token_id, device=ids.device)
             taught = torch.full_like(tails, -100)
@@ -235,15 +242,14 @@ def _trainer(
                 taught[row, : length - cut] = labels[row, cut:length]
                 mask[row, : length - cut] = 1
             mask = torch.cat([before, mask], dim=1)
-            logits = model(
-                input_ids=tails,
-                attention_mask=mask,
-                position_ids=positions(mask)[:, -width:],
-                past_key_values=past,
-                use_cache=True,
-            ).logits[:, :-1]
-            taught = taught[:, 1:]
-            return logits[taught != -100], taught
+            arguments = {
+                "input_ids": tails,
+                "attention_mask": mask,
+                "position_ids": positions(mask)[:, -width:],
+                "past_key_values": past,
+                "use_cache": True,
+            }
+            return arguments, taught
 
     class Proof(TrainerCallback):  # type: ignore[misc]
         def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:

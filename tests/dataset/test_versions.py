@@ -17,7 +17,8 @@ from tests.dataset.world import START, World, asked, ideal, passage
 
 
 def test_the_datasets_library_loads_every_split(world: World, tmp_path: Path) -> None:
-    datasets = pytest.importorskip("datasets")
+    import datasets
+
     world.fill(range(30), abstentions=12, audit=3)
     talk = (Message(role="user", content="Hello?"), Message(role="assistant", content="Hello."))
     context = passage(40).model_copy(update={"groups": ("all", "staff"), "title": "T", "url": "u"})
@@ -34,7 +35,8 @@ def test_the_datasets_library_loads_every_split(world: World, tmp_path: Path) ->
 
 
 def test_a_split_without_rows_does_not_keep_the_others_from_loading(world: World, tmp_path: Path) -> None:
-    datasets = pytest.importorskip("datasets")
+    import datasets
+
     world.fill(range(20), abstentions=8, audit=3)
     report = world.build(validation_share=0.0)
     assert (Path(report.path) / "validation.jsonl").read_bytes() == b""

@@ -108,7 +108,6 @@ def test_what_cannot_be_had_is_told(settings: PiiSettings, said: str) -> None:
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # spaCy and Presidio warn of their own dependencies
 def test_presidio_and_a_named_entity_model(tmp_path: Path) -> None:
-    pytest.importorskip("presidio_analyzer")
     import spacy
 
     model = spacy.blank("en")

@@ -129,3 +129,12 @@ def test_the_evaluation_tells_itself_with_rows_and_intervals():
     assert "80 held-out rows" in text and "10 from the audit slice" in text
     assert "+0.300 [+0.100, +0.400]" in text
     assert "24 general" in text and "not another training seed" in text
+
+
+def test_nothing_is_concluded_from_words_that_production_wrote_itself():
+    production = Comparison(reference="production", rows=80, differences=differences((0.3, 0.1), answer_f1=-0.4))
+    whole = report(comparisons=(production,))
+    assert "answer F1       -0.400" in whole.text() and "accepted as it is" not in whole.text()
+    own = whole.model_copy(update={"own_references": 12})
+    assert "In 12 of the 40 answerable rows" in own.text()
+    assert "answer F1       -" not in own.text() and "balanced        +0.300" in own.text()

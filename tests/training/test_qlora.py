@@ -74,6 +74,7 @@ def settings(tiny_base: Path, tmp_path: Path) -> TrainingSettings:
         batch_size=4,
         save_steps=1,
         warmup_steps=0,
+        lora_layers=0.5,
         learning_rate=1e-3,
         cache=str(tmp_path / "models"),
         adapters=str(tmp_path / "adapters"),
@@ -102,6 +103,7 @@ def test_trains_reuses_and_keeps_only_safetensors(
     folder = Path(report.path)
     weights = tensors(folder / "adapter_model.safetensors")
     assert moved(folder) and {values.dtype.name for values in weights.values()} == {"float32"}
+    assert all(".layers.2." in name or ".layers.3." in name for name in weights)
     assert report.steps == 4 and sum(report.rows.values()) == 8 and report.validation_rows == 3
     assert len(report.validation_losses) == 2
     assert {path.name for path in folder.iterdir()} == {
@@ -144,11 +146,11 @@ def test_an_activated_adapter_sees_prompts_as_the_base_does(
     from training.base_model import resolve
     from training.device import choose
     from training.fitting import fit, invocation
-    from training.generate import load
+    from training.generate import answer_batch, load
     from training.prompt_cache import PromptCache, positions
     from training.sft import train
 
-    activated = settings.model_copy(update={"method": "activated", "epochs": 4.0})
+    activated = settings.model_copy(update={"method": "activated", "epochs": 6.0, "learning_rate": 2e-2})
     rows = make_rows("train", 3, 2, 1)
     report = train(write_dataset(train=rows), activated, tmp_path / "adapters")
     assert moved(Path(report.path))
@@ -156,12 +158,12 @@ def test_an_activated_adapter_sees_prompts_as_the_base_does(
     adapted, tokenizer = load(base, settings, choose(settings), Path(report.path))
     plain, _ = load(base, settings, choose(settings))
     lead = invocation(tokenizer)
-    cache = PromptCache(adapted.get_base_model().base_model)
+    cache, backbone = PromptCache(), adapted.get_base_model().base_model
     pad = tokenizer.pad_token_id
     with torch.no_grad():
         for chosen in (fit(tokenizer, rows, 1024).rows[:3],) * 2:  # computed, then remembered
             prompts = [row.prompt_ids[: -len(lead)] for row in chosen]
-            past, before = cache.past(prompts, pad)
+            past, before = cache.past(backbone, prompts, pad)
             tails = [(*lead, *row.completion_ids) for row in chosen]
             width = max(map(len, tails))
             mask = torch.cat([before, torch.tensor([[1] * len(t) + [0] * (width - len(t)) for t in tails])], dim=1)
@@ -177,9 +179,13 @@ def test_an_activated_adapter_sees_prompts_as_the_base_does(
                 whole = adapted(input_ids=ids).logits[0]
                 untouched = plain(input_ids=ids).logits[0]
                 assert torch.allclose(whole[: len(prompt)], untouched[: len(prompt)], atol=1e-4)
-                assert not torch.allclose(whole[len(prompt) :], untouched[len(prompt) :], atol=1e-4)
-                assert torch.allclose(whole[len(prompt) :], logits[: len(tail)], atol=1e-4)
-    assert set(cache.held) == set(prompts)
+                assert not torch.allclose(whole[len(prompt) :], untouched[len(prompt) :], atol=2e-3)
+                assert torch.allclose(whole[len(prompt) :], logits[: len(tail)], atol=2e-3)
+    assert set(cache.held) == set(prompts) and all(held.dtype == torch.float16 for held in cache.held.values())
+    asked, shared = [row.prompt_ids for row in chosen], PromptCache()
+    for model in (plain, adapted):  # the second takes over what the first made of the prompts
+        assert answer_batch(model, tokenizer, asked, 12, shared) == answer_batch(model, tokenizer, asked, 12)
+    assert answer_batch(plain, tokenizer, asked, 12) != answer_batch(adapted, tokenizer, asked, 12)
 
 
 def test_the_cpu_trains_on_the_values_of_nf4(settings: TrainingSettings):
