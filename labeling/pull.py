@@ -12,7 +12,7 @@ from labeling.settings import LabelingSettings
 from logs_schema.database import writing
 from logs_schema.errors import NotReadyError
 from logs_schema.records import Value, content_hash
-from logs_schema.scores import AbstentionDetector, GroundednessScorer, Track
+from logs_schema.scores import AbstentionDetector, GroundednessScorer, Track, untracked
 from logs_schema.settings import HouseSettings
 from logs_schema.store import load_records
 from logs_schema.tables import QueueItem, Review, now
@@ -85,7 +85,7 @@ def pull(
     groundedness: GroundednessScorer | None = None,
     supported_from: float = 0.5,
     api_key: str | None = None,
-    track: Track = lambda pages, **_: pages,
+    track: Track = untracked,
 ) -> PullReport:
     """Make the store's reviews the same as the submitted responses of the review dataset.
 

@@ -11,7 +11,7 @@ from labeling.form import form, record_fields
 from labeling.settings import LabelingSettings
 from logs_schema.errors import ConfigurationError
 from logs_schema.records import RagRecord, Value
-from logs_schema.scores import Track
+from logs_schema.scores import Track, untracked
 from logs_schema.settings import HouseSettings
 from logs_schema.store import load_records
 from logs_schema.tables import FindingRow, QueueItem, Review, now
@@ -71,7 +71,7 @@ def push(
     api_key: str | None = None,
     draft: Draft | None = None,
     limit: int | None = None,
-    track: Track = lambda batches, **_: batches,
+    track: Track = untracked,
 ) -> PushReport:
     """Send the queued records that Argilla does not hold yet: by priority, audit records spread evenly among them.
 

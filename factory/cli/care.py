@@ -41,7 +41,8 @@ def forget(
     trace: Annotated[list[str] | None, typer.Option("--trace", help="Trace id or record id.")] = None,
     user: Annotated[list[str] | None, typer.Option("--user", help="User id, as the application logs it.")] = None,
     document: Annotated[
-        list[str] | None, typer.Option("--document", help="Document id: every record that was shown it.")
+        list[str] | None,
+        typer.Option("--document", help="Document id: the document, and every record that was shown it."),
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be deleted.")] = False,

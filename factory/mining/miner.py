@@ -16,7 +16,7 @@ from logs_schema.database import writing
 from logs_schema.documents import histories
 from logs_schema.records import RagRecord, Value, content_hash
 from logs_schema.rows import FINDING, INTERACTION, content_hashes, put
-from logs_schema.scores import Scorer, Track
+from logs_schema.scores import Scorer, Track, untracked
 from logs_schema.settings import HouseSettings
 from logs_schema.store import iter_unmined
 from logs_schema.tables import now
@@ -75,7 +75,7 @@ def mine(
     signals: SignalSettings | None = None,
     scorer: Scorer | None = None,
     batch: int = 500,
-    track: Track = lambda batches, **_: batches,
+    track: Track = untracked,
 ) -> MineReport:
     """Mine the records that are new or changed, or that another miner version mined; then fill the queue.
 

@@ -20,7 +20,7 @@ from factory.mining.text import content_words, normalise
 from logs_schema.database import writing
 from logs_schema.records import Feedback, FeedbackKind, Value, content_hash
 from logs_schema.rows import INTERACTION, WATERMARK, chunks, put
-from logs_schema.scores import Track
+from logs_schema.scores import Track, untracked
 from logs_schema.store import Trace, set_feedback_in
 from logs_schema.tables import now
 from logs_schema.taxonomy import SESSIONS, Signal
@@ -81,7 +81,7 @@ class Turn(NamedTuple):
         return self.trace.source, self.session is not None, name
 
 
-def read_sessions(engine: Engine, settings: SignalSettings, *, track: Track = lambda pages, **_: pages) -> SignalReport:
+def read_sessions(engine: Engine, settings: SignalSettings, *, track: Track = untracked) -> SignalReport:
     """Bring the implicit signals of new records and their neighbours up to date; one transaction a page.
 
     A killed run begins again where the last whole one ended, and writes nothing twice.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from logs_schema.errors import ConfigurationError, NotReadyError
 from logs_schema.records import Value
-from logs_schema.scores import Track
+from logs_schema.scores import Track, untracked
 
 LOCK_FILE = Path(__file__).with_name("requirements.lock")
 MARKER = ".groundmill"
@@ -37,7 +37,7 @@ def server_env(setting: str) -> Path:
     return Path(setting) if setting else default_env()
 
 
-def install(env: Path, track: Track = lambda steps, **_: steps) -> InstallReport:
+def install(env: Path, track: Track = untracked) -> InstallReport:
     """Make the environment of the embedded server; one that was left half-made is made anew.
 
     Raises:

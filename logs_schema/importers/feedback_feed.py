@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Engine, select
 from logs_schema.errors import ConfigurationError
 from logs_schema.importers.feeds import FeedReport, Saved, folded, import_feed, pick
 from logs_schema.importers.fields import moment, text_of
+from logs_schema.importers.ratings import thumb_of
 from logs_schema.importers.read import Line
 from logs_schema.importers.run import check_source
 from logs_schema.pii.replace import Cleaner
@@ -45,8 +46,6 @@ KINDS = {
     "human": FeedbackKind.annotation,
     "signal": FeedbackKind.implicit,
 }
-UP = {"up", "thumbs_up", "thumbsup", "👍", "+1", "1", "1.0", "true", "yes", "good", "positive"}
-DOWN = {"down", "thumbs_down", "thumbsdown", "👎", "-1", "-1.0", "0", "0.0", "false", "no", "bad", "negative"}
 RESERVED = frozenset(signal.value for signal in Signal)
 
 
@@ -184,10 +183,7 @@ def _value(given: dict[str, Any], scale: Scale | None) -> float | None:
         return None
     name, value = named[0], given[named[0]]
     if name == "thumbs":
-        word = str(value).strip().lower().replace(" ", "_")
-        if word not in UP | DOWN:
-            raise ValueError("thumbs is neither up nor down")
-        return 1.0 if word in UP else -1.0
+        return thumb_of(value)
     number = _number(name, value)
     if name == "value":
         if not -1 <= number <= 1:

@@ -11,9 +11,9 @@ from sqlalchemy import Connection, Engine
 from logs_schema.errors import ConfigurationError, InputError
 from logs_schema.importers.csv_rows import FORMATS, read_rows
 from logs_schema.importers.fields import reason_of
-from logs_schema.importers.read import Line, batches, expand
+from logs_schema.importers.read import BATCH, Line, batches, expand
 from logs_schema.importers.rejects import Rejects
-from logs_schema.importers.run import BATCH, FileReport
+from logs_schema.importers.run import FileReport
 from logs_schema.pii.replace import Cleaner, replaced_text
 from logs_schema.records import Value
 from logs_schema.rows import IMPORT_RUN

@@ -4,10 +4,10 @@ from typing import Any
 
 from logs_schema.importers.fields import messages_of, moment, text_of
 from logs_schema.importers.parsed import Parsed
+from logs_schema.importers.ratings import thumb_of
 from logs_schema.prompting import with_prompt
 from logs_schema.records import Context, Feedback, FeedbackKind, RagRecord, Trace, content_hash
 
-THUMBS: dict[Any, float] = {"up": 1.0, "down": -1.0, "👍": 1.0, "👎": -1.0, True: 1.0, False: -1.0, -1: -1.0}
 AS_THEY_ARE = (
     *("query", "prompt_version", "truncated", "model", "reference", "latency_ms", "prompt_tokens"),
     *("completion_tokens", "error"),
@@ -85,10 +85,9 @@ def _prompt(value: Any) -> Any:
 def _feedback(value: dict[str, Any]) -> tuple[Feedback, ...]:
     events = [_event(event) for event in _list(value, "feedback")]
     if (thumbs := value.get("thumbs")) is not None:
-        if not isinstance(thumbs, str | int) or thumbs not in THUMBS:
-            raise ValueError("thumbs is neither up nor down")
-        label = "thumbs_up" if THUMBS[thumbs] > 0 else "thumbs_down"
-        events.append(Feedback(identifier="thumbs", kind=FeedbackKind.vote, value=THUMBS[thumbs], label=label))
+        vote = thumb_of(thumbs)
+        label = "thumbs_up" if vote > 0 else "thumbs_down"
+        events.append(Feedback(identifier="thumbs", kind=FeedbackKind.vote, value=vote, label=label))
     if (correction := value.get("correction")) is not None:
         given = {"identifier": "correction", "kind": FeedbackKind.correction, "correction": correction}
         events.append(Feedback.model_validate(given))

@@ -24,7 +24,12 @@ __all__ = ["STDIN", "Line", "batches", "expand", "read_lines"]
 
 LINE_LIMIT = 16 * 1024 * 1024
 """Bytes of one log line at the most."""
+BATCH = 500
+"""Lines in one transaction at the most …"""
 BATCH_BYTES = 8 * 1024 * 1024
+"""… which ends when they are about as large as this together."""
+SAMPLE = 50
+"""Lines by which a file is recognised."""
 EXCERPT = 2000
 """Characters of a rejected line that are kept."""
 ENDINGS = (".json", ".jsonl", ".ndjson", ".parquet")

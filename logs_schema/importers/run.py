@@ -17,7 +17,7 @@ from logs_schema.importers.fields import FIRST_YEAR, LAST_YEAR, reason_of
 from logs_schema.importers.formats import AUTO, check_name, recognise
 from logs_schema.importers.joining import count_waiting
 from logs_schema.importers.parsed import Format, cleaned, dated
-from logs_schema.importers.read import Line, batches, expand, read_lines
+from logs_schema.importers.read import BATCH, SAMPLE, Line, batches, expand, read_lines
 from logs_schema.importers.rejects import Rejects
 from logs_schema.importers.texts import TextsReport, import_texts
 from logs_schema.pii.replace import Cleaner, replaced_text
@@ -27,11 +27,6 @@ from logs_schema.rows import chunks as in_parts
 from logs_schema.scores import Track, untracked
 from logs_schema.store import writing
 from logs_schema.tables import now
-
-BATCH = 500
-"""Lines in one transaction."""
-SAMPLE = 50
-"""Lines by which the format is recognised."""
 
 
 class FileReport(Value):

@@ -14,7 +14,7 @@ from logs_schema.errors import InputError
 from logs_schema.importers.attributes import Tree
 from logs_schema.importers.fields import any_moment, reason_of, text_of
 from logs_schema.importers.joining import held_spans, join, so_far
-from logs_schema.importers.read import Line, batches, expand, read_lines
+from logs_schema.importers.read import BATCH, SAMPLE, Line, batches, expand, read_lines
 from logs_schema.importers.rejects import Rejects
 from logs_schema.importers.spans import Span
 from logs_schema.pii.replace import Cleaner
@@ -23,9 +23,6 @@ from logs_schema.rows import CONTEXT, INTERACTION, chunks, load
 from logs_schema.scores import Track, untracked
 from logs_schema.store import save_in, writing
 
-BATCH = 500
-"""Rows of a chunk store in one transaction."""
-SAMPLE = 50
 ID_NAMES = ("doc_id", "chunk_id", "id", "document_id")
 TEXT_NAMES = ("text", "content", "page_content", "chunk", "document")
 NO_TEXT = passage_hash("")

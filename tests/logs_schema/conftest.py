@@ -1,26 +1,69 @@
+import os
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, NullPool, create_engine, make_url, text
 
 from logs_schema.store import open_store
 
+SERVER = os.environ.get("GROUNDMILL_TEST_POSTGRES")
+"""URL of a PostgreSQL database whose role may create others: the tests then run there instead of on SQLite."""
+
+NewStore = Callable[[Path], str]
+"""Folder to URL of a new, empty store; on SQLite it is `store.db` in that folder."""
+
 
 @pytest.fixture(scope="session")
-def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty, migrated SQLite store to copy: migrating takes longer than a whole test."""
-    path = tmp_path_factory.mktemp("migrated") / "store.db"
-    open_store(f"sqlite:///{path}").dispose()
-    return path
+def new_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NewStore]:
+    """New stores as copies of an empty, migrated one: migrating takes longer than a whole test."""
+    if SERVER:
+        with _databases(SERVER) as make:
+            yield make
+        return
+    migrated = tmp_path_factory.mktemp("migrated") / "store.db"
+    open_store(f"sqlite:///{migrated}").dispose()
+
+    def copy(folder: Path) -> str:
+        shutil.copy(migrated, folder / "store.db")
+        return f"sqlite:///{folder / 'store.db'}"
+
+    yield copy
+
+
+@contextmanager
+def _databases(server: str) -> Iterator[NewStore]:
+    admin = create_engine(server, isolation_level="AUTOCOMMIT", poolclass=NullPool)
+    names = [f"groundmill_test_{os.getpid()}"]
+    numbers = count()
+
+    def run(statement: str) -> None:
+        with admin.connect() as connection:
+            connection.execute(text(statement))
+
+    def url(name: str) -> str:
+        return make_url(server).set(database=name).render_as_string(hide_password=False)
+
+    def copy(_: Path) -> str:
+        names.append(f"{names[0]}_{next(numbers)}")
+        run(f"CREATE DATABASE {names[-1]} TEMPLATE {names[0]}")
+        return url(names[-1])
+
+    run(f"CREATE DATABASE {names[0]}")
+    try:
+        open_store(url(names[0])).dispose()
+        yield copy
+    finally:
+        for name in names:
+            run(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
 
 @pytest.fixture
-def store_url(tmp_path: Path, migrated: Path) -> str:
-    path = tmp_path / "store.db"
-    shutil.copy(migrated, path)
-    return f"sqlite:///{path}"
+def store_url(tmp_path: Path, new_store: NewStore) -> str:
+    return new_store(tmp_path)
 
 
 @pytest.fixture
@@ -31,12 +74,6 @@ def engine(store_url: str) -> Iterator[Engine]:
 
 
 @pytest.fixture(scope="session")
-def fresh(migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Engine]:
+def fresh(new_store: NewStore, tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Engine]:
     """A new empty store at every call, for property tests."""
-
-    def make() -> Engine:
-        path = tmp_path_factory.mktemp("fresh") / "store.db"
-        shutil.copy(migrated, path)
-        return open_store(f"sqlite:///{path}")
-
-    return make
+    return lambda: open_store(new_store(tmp_path_factory.mktemp("fresh")))

@@ -12,8 +12,9 @@ from sqlalchemy import Engine, select
 
 from logs_schema.errors import ConfigurationError, InputError
 from logs_schema.importers.formats import FORMATS, load
+from logs_schema.importers.read import BATCH
 from logs_schema.importers.rejects import Rejects
-from logs_schema.importers.run import BATCH, import_files
+from logs_schema.importers.run import import_files
 from logs_schema.rows import IMPORT_RUN
 from logs_schema.store import open_store
 from tests.logs_schema.log_examples import snapshot, spans_of, write_lines

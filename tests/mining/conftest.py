@@ -2,14 +2,14 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine
 
 from logs_schema.records import Context, RagRecord
-from logs_schema.store import open_store
+from tests.logs_schema.conftest import engine, new_store, store_url
+
+__all__ = ["engine", "new_store", "store_url"]
 
 PLANS = (
     "Pedalport offers three monthly plans. The City plan costs 72 euros a month for the everyday step-through bike. "
@@ -44,9 +44,3 @@ def make() -> Make:
         return RagRecord(**{**fields, **given})
 
     return record
-
-
-@pytest.fixture
-def engine(tmp_path: Path) -> Engine:
-    """An empty store."""
-    return open_store(f"sqlite:///{tmp_path}/store.db")
