@@ -3,7 +3,7 @@
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,16 +35,20 @@ def open_store(url: str) -> Engine:
     """
     engine = _engine(url)
     head = _script().get_current_head()
-    with _explained(engine.url), engine.connect() as connection:
-        current = _revision(connection)
-        empty = current is None and not inspect(connection).get_table_names()
-    if empty:
-        _upgrade(engine)
-    elif current != head:
-        _refuse_foreign(engine.url, current)
-        raise NotReadyError(
-            f"The store {_shown(engine.url)} has schema {current}, this version needs {head}: run `factory db upgrade`."
-        )
+    with ExitStack() as refused:
+        refused.callback(engine.dispose)
+        with _explained(engine.url), engine.connect() as connection:
+            current = _revision(connection)
+            empty = current is None and not inspect(connection).get_table_names()
+        if empty:
+            _upgrade(engine)
+        elif current != head:
+            _refuse_foreign(engine.url, current)
+            raise NotReadyError(
+                f"The store {_shown(engine.url)} has schema {current}, this version needs {head}: "
+                "run `factory db upgrade`."
+            )
+        refused.pop_all()
     return engine
 
 
@@ -54,7 +58,11 @@ def upgrade(url: str) -> tuple[str | None, str]:
     Raises:
         ConfigurationError: as `open_store`.
     """
-    return _upgrade(_engine(url))
+    engine = _engine(url)
+    try:
+        return _upgrade(engine)
+    finally:
+        engine.dispose()
 
 
 @contextmanager

@@ -45,10 +45,12 @@ def settings_of(ctx: typer.Context) -> "Settings":
 
 
 def store_of(ctx: typer.Context) -> "Engine":
-    """The store that the settings name; a new SQLite file is created and migrated."""
+    """The store that the settings name, until the command ends; a new SQLite file is created and migrated."""
     from logs_schema.store import open_store
 
-    return open_store(settings_of(ctx).store_url)
+    store = open_store(settings_of(ctx).store_url)
+    ctx.call_on_close(store.dispose)
+    return store
 
 
 def emit(report: Report, as_json: bool) -> None:

@@ -6,9 +6,9 @@ from typing import Protocol
 import pytest
 
 from tests.collect.otlp_examples import Running
-from tests.logs_schema.conftest import engine, fresh, new_store, store_url
+from tests.logs_schema.conftest import closed, engine, fresh, new_store, store_url
 
-__all__ = ["engine", "fresh", "new_store", "store_url"]
+__all__ = ["closed", "engine", "fresh", "new_store", "store_url"]
 
 
 @pytest.fixture(scope="module")

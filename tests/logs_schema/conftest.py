@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from sqlalchemy import Engine, NullPool, create_engine, make_url, text
@@ -13,6 +14,9 @@ from logs_schema.store import open_store
 SERVER = os.environ.get("GROUNDMILL_TEST_POSTGRES")
 """URL of a PostgreSQL database whose role may create others: the tests then run there instead of on SQLite."""
 
+sqlite_only = pytest.mark.skipif(SERVER is not None, reason="about SQLite's file")
+
+OPENED: list[Engine] = []
 NewStore = Callable[[Path], str]
 """Folder to URL of a new, empty store; on SQLite it is `store.db` in that folder."""
 
@@ -37,7 +41,7 @@ def new_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NewStore]:
 @contextmanager
 def _databases(server: str) -> Iterator[NewStore]:
     admin = create_engine(server, isolation_level="AUTOCOMMIT", poolclass=NullPool)
-    names = [f"groundmill_test_{os.getpid()}"]
+    names = [f"groundmill_test_{uuid4().hex[:12]}"]
     numbers = count()
 
     def run(statement: str) -> None:
@@ -75,5 +79,17 @@ def engine(store_url: str) -> Iterator[Engine]:
 
 @pytest.fixture(scope="session")
 def fresh(new_store: NewStore, tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Engine]:
-    """A new empty store at every call, for property tests."""
-    return lambda: open_store(new_store(tmp_path_factory.mktemp("fresh")))
+    """A new empty store at every call, for property tests; it is closed after the test at the latest."""
+
+    def make() -> Engine:
+        OPENED.append(open_store(new_store(tmp_path_factory.mktemp("fresh"))))
+        return OPENED[-1]
+
+    return make
+
+
+@pytest.fixture(autouse=True)
+def closed() -> Iterator[None]:
+    yield
+    while OPENED:
+        OPENED.pop().dispose()

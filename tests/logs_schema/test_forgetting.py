@@ -24,6 +24,7 @@ from logs_schema.records import Context, PromptTemplate, Trace, record_id
 from logs_schema.rows import FEEDBACK, JOINED, PENDING, put
 from logs_schema.store import save_feedback, save_records
 from logs_schema.tables import DatasetVersion, SplitPlacement, now
+from tests.logs_schema.conftest import sqlite_only
 from tests.logs_schema.log_examples import NOON, record, snapshot, spans_of, vote, write_lines
 
 
@@ -122,6 +123,7 @@ def test_feedback_by_a_person_goes_and_the_record_knows(engine: Engine) -> None:
     assert [event.by for event in snapshot(engine)["records"][0].feedback] == ["u-2"]  # checks the content hash too
 
 
+@sqlite_only
 def test_packing_leaves_no_byte(engine: Engine, store_url: str, tmp_path: Path) -> None:
     save_records(engine, [record(n, query=f"unmistakable-{n} " * 50, response="wordless " * 300) for n in range(40)])
     files = [tmp_path / "store.db", tmp_path / "store.db-wal"]
@@ -133,6 +135,7 @@ def test_packing_leaves_no_byte(engine: Engine, store_url: str, tmp_path: Path) 
     assert snapshot(engine)["records"] == [] and store_key(engine)
 
 
+@sqlite_only
 def test_packing_under_a_reader_says_so(engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("logs_schema.database.BUSY_SECONDS", 0.1)
     save_records(engine, [record(1)])

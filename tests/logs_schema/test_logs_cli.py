@@ -2,12 +2,13 @@ import json
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Engine, text
 from typer.testing import CliRunner
 
 from factory.cli.app import app
-from logs_schema.store import open_store, save_feedback, save_records
+from logs_schema.store import save_feedback, save_records
 from logs_schema.views import record_view, store_stats
+from tests.logs_schema.conftest import sqlite_only
 from tests.logs_schema.log_examples import record, spans_of, vote, write_lines
 
 runner = CliRunner()
@@ -60,26 +61,24 @@ def test_standard_input(home: Path) -> None:
     assert "1 new records" in runner.invoke(app, ["import", "-"], input=given).stdout
 
 
-def test_logs_do_not_steer_the_terminal(store_url: str) -> None:
-    save_records(open_store(store_url), [record(1, query="\x1b[31mred\u202e", response="\x07")])
+def test_logs_do_not_steer_the_terminal(engine: Engine) -> None:
+    save_records(engine, [record(1, query="\x1b[31mred\u202e", response="\x07")])
     shown = runner.invoke(app, ["logs", "show", "trace-1"]).stdout
     assert not {"\x1b", "\x07", "\u202e"} & set(shown)
 
 
-def test_a_damaged_store_is_told(store_url: str) -> None:
-    engine = open_store(store_url)
+@sqlite_only
+def test_a_damaged_store_is_told(engine: Engine) -> None:
     save_records(engine, [record(1)])
     raw = engine.raw_connection()
     raw.cursor().execute("PRAGMA foreign_keys=OFF")
     raw.cursor().execute("DELETE FROM passage")
     raw.close()
-    engine.dispose()
     result = runner.invoke(app, ["db", "check"])
     assert result.exit_code == 1 and "of context refers to a row of passage that is gone" in result.stdout
 
 
-def test_the_figures(store_url: str) -> None:
-    engine = open_store(store_url)
+def test_the_figures(engine: Engine) -> None:
     assert "no records" in store_stats(engine).text()
     save_records(engine, [record(1, model="m", session_id="s"), record(2)])
     save_feedback(engine, "desk", "trace-1", [vote()])
@@ -97,4 +96,3 @@ def test_the_figures(store_url: str) -> None:
         )
     view = record_view(engine, "trace-1")
     assert view.finding and view.finding.outdated and "It says more than the passage." in view.text()
-    engine.dispose()

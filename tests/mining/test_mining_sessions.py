@@ -21,7 +21,7 @@ from factory.mining.sessions import CROWD, read_sessions
 from factory.mining.settings import MiningSettings, SignalSettings
 from logs_schema.records import Feedback, FeedbackKind, RagRecord
 from logs_schema.settings import HouseSettings
-from logs_schema.store import iter_records, open_store, save_feedback, save_records
+from logs_schema.store import iter_records, save_feedback, save_records
 
 SIGNALS = SignalSettings()
 NOON = datetime(2026, 11, 2, 12, 0, tzinfo=UTC)
@@ -169,11 +169,6 @@ TURNS = st.lists(
 )
 
 
-@pytest.fixture
-def fresh(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Engine]:
-    return lambda: open_store(f"sqlite:///{tmp_path_factory.mktemp('fresh')}/store.db")
-
-
 @given(turns=TURNS, data=st.data())
 @settings(
     max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
@@ -203,7 +198,7 @@ def snapshot(engine: Engine) -> list[RagRecord]:
     return [record for batch in iter_records(engine) for record in batch]
 
 
-def test_a_killed_run_is_completed(engine: Engine, make: Any, tmp_path: Path) -> None:
+def test_a_killed_run_is_completed(engine: Engine, make: Any, store_url: str) -> None:
     asked = [make(n, query=CITY, occurred_at=at(20_000 * (n // 2) + 60 * (n % 2)), user_id="u") for n in range(1200)]
     save_records(engine, asked)
     program = textwrap.dedent(f"""
@@ -216,7 +211,7 @@ def test_a_killed_run_is_completed(engine: Engine, make: Any, tmp_path: Path) ->
                 if number == 1:
                     os.kill(os.getpid(), signal.SIGKILL)
                 yield page
-        read_sessions(open_store("sqlite:///{tmp_path}/store.db"), SignalSettings(), track=track)
+        read_sessions(open_store("{store_url}"), SignalSettings(), track=track)
     """)
     root = Path(__file__).parents[2]
     killed = subprocess.run([sys.executable, "-c", program], env={**os.environ, "PYTHONPATH": str(root)}, check=False)

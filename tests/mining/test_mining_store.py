@@ -105,7 +105,7 @@ def test_a_failing_scorer_keeps_the_batches_before_it(engine: Engine, make: Any)
     assert (report.mined, report.already) == (4, 2)
 
 
-def test_a_killed_run_is_completed(engine: Engine, make: Any, tmp_path: Path) -> None:
+def test_a_killed_run_is_completed(engine: Engine, make: Any, store_url: str) -> None:
     save_records(engine, [make(n, response=LIE) for n in range(8)])
     program = textwrap.dedent(f"""
         import os, signal
@@ -118,7 +118,7 @@ def test_a_killed_run_is_completed(engine: Engine, make: Any, tmp_path: Path) ->
                 if number == 2:
                     os.kill(os.getpid(), signal.SIGKILL)
                 yield batch
-        mine(open_store("sqlite:///{tmp_path}/store.db"), MiningSettings(), HouseSettings(), batch=3, track=track)
+        mine(open_store("{store_url}"), MiningSettings(), HouseSettings(), batch=3, track=track)
     """)
     root = Path(__file__).parents[2]
     killed = subprocess.run([sys.executable, "-c", program], env={**os.environ, "PYTHONPATH": str(root)}, check=False)
