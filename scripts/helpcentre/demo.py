@@ -25,7 +25,7 @@ class Demo:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.began = time.monotonic()
-        self.environment = os.environ | {"OMP_WAIT_POLICY": "PASSIVE", "TOKENIZERS_PARALLELISM": "false"}
+        self.environment = os.environ | {"TOKENIZERS_PARALLELISM": "false"}
 
     def title(self, text: str) -> None:
         """A heading with the minutes since the start."""
