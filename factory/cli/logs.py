@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from factory.cli.common import AsJson, emit, moment_of, settings_of, store_of, track
-from logs_schema.errors import ConfigurationError
+from logs_schema.errors import ConfigurationError, InputError
 from logs_schema.importers.formats import NAMES
 
 logs_app = typer.Typer(no_args_is_help=True, help="What was imported: read one record, or see figures over all.")
@@ -71,6 +71,12 @@ def import_(
         track=track,
     )
     emit(report, as_json)
+    for file in report.files:
+        if file.read and file.rejected == file.read:
+            raise InputError(
+                f"None of the {file.read:,} lines of {file.file} could be used as {file.format}: "
+                f"their reasons are in {file.rejects}."
+            )
 
 
 @logs_app.command("show")

@@ -12,10 +12,11 @@ class DatasetSettings(Section):
     test_share: float = Field(default=0.2, gt=0, lt=1)
     """Share of the answerable and of the unanswerable questions that is held out for testing, audit rows included."""
     validation_share: float = Field(default=0.08, ge=0, lt=1)
-    unanswerable_share: float = Field(default=0.27, ge=0, lt=1)
+    unanswerable_share: float = Field(default=0.3, ge=0, lt=1)
     """Share of abstention rows among training rows; more teaches a small model to refuse everything."""
-    evidence_removed_share: float = Field(default=0.4, ge=0, le=1)
-    """Up to this part of the abstention rows are answerable questions without their evidence."""
+    evidence_removed_share: float = Field(default=0.15, ge=0, le=1)
+    """Up to this part of the abstention rows are answerable questions without their evidence. Questions that people
+    found unanswerable teach a small model better."""
     general_share: float = Field(default=0.1, ge=0, lt=1)
     """Share of general instruction rows, which protect general ability."""
     distractors: int = Field(default=2, ge=0)

@@ -127,7 +127,7 @@ def test_taking_the_evidence_out_takes_its_copies_out_too(world: World) -> None:
         record = asked(thing, thing, [], contexts=(passage(thing), copy, sibling, *others))
         world.review(record, "answer", ideal(thing))
     world.fill(range(40, 44), abstentions=30, audit=2)
-    rows = _examples(world.build(unanswerable_share=0.5), Split.train)
+    rows = _examples(world.build(unanswerable_share=0.5, evidence_removed_share=0.4), Split.train)
     removed = [row for row in rows if row.kind is ExampleKind.evidence_removed]
     assert len(removed) > 3
     for row in removed:

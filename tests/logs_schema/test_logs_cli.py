@@ -53,7 +53,14 @@ def test_files_that_cannot_be_used_exit_with_3_and_one_sentence(home: Path, name
 def test_strict_exits_with_3(home: Path) -> None:
     write_lines(home / "bad.jsonl", [{"query": "q", "response": "r"}])
     assert runner.invoke(app, ["import", "bad.jsonl", "--strict"]).exit_code == 3
-    assert runner.invoke(app, ["import", "bad.jsonl"]).exit_code == 0
+
+
+def test_a_file_without_one_usable_line_exits_with_3_and_says_where_the_reasons_are(home: Path) -> None:
+    write_lines(home / "bad.jsonl", [{"query": "q", "response": "r"}])
+    result = runner.invoke(app, ["import", "bad.jsonl"])
+    assert result.exit_code == 3
+    assert "None of the 1 lines of bad.jsonl could be used as native" in result.stderr
+    assert list((home / "rejects").iterdir())
 
 
 def test_standard_input(home: Path) -> None:
