@@ -1,8 +1,14 @@
 """Fixtures that every area uses."""
 
 import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
+from sqlalchemy import Engine
+
+from logs_schema.store import open_store
+from tests.stores import NewStore, stores
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
@@ -14,3 +20,51 @@ def _no_factory_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith("FACTORY_"):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def new_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NewStore]:
+    with stores(tmp_path_factory.mktemp("migrated")) as make:
+        yield make
+
+
+@pytest.fixture
+def store_url(tmp_path: Path, new_store: NewStore) -> str:
+    return new_store(tmp_path)
+
+
+@pytest.fixture
+def engine(store_url: str) -> Iterator[Engine]:
+    engine = open_store(store_url)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def _opened() -> list[Engine]:
+    return []
+
+
+@pytest.fixture(scope="session")
+def fresh(new_store: NewStore, tmp_path_factory: pytest.TempPathFactory, _opened: list[Engine]) -> Callable[[], Engine]:
+    """A new empty store at every call, for property tests; it is closed after the test at the latest."""
+
+    def make() -> Engine:
+        _opened.append(open_store(new_store(tmp_path_factory.mktemp("fresh"))))
+        return _opened[-1]
+
+    return make
+
+
+@pytest.fixture(autouse=True)
+def _closed(_opened: list[Engine]) -> Iterator[None]:
+    yield
+    while _opened:
+        _opened.pop().dispose()
+
+
+@pytest.fixture
+def cli_store(monkeypatch: pytest.MonkeyPatch, store_url: str) -> str:
+    """The test's store, as the one that commands use; its URL."""
+    monkeypatch.setenv("FACTORY_STORE__URL", store_url)
+    return store_url
