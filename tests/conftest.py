@@ -1,17 +1,26 @@
 """Fixtures that every area uses."""
 
 import os
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine
 
 from logs_schema.store import open_store
-from tests.stores import NewStore, stores
+from tests.stores import SERVER, NewStore, stores
 
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
-os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+LOCAL = {None, "", "localhost", "127.0.0.1", "::1", "0.0.0.0", b"localhost", b"127.0.0.1"}
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """On PostgreSQL, only the tests that use a store: the others run without it, and would tell nothing new."""
+    if SERVER:
+        others = [item for item in items if "new_store" not in getattr(item, "fixturenames", ())]
+        config.hook.pytest_deselected(items=others)
+        items[:] = [item for item in items if item not in set(others)]
 
 
 @pytest.fixture(autouse=True)
@@ -20,6 +29,24 @@ def _no_factory_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith("FACTORY_"):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nobody_calls_home() -> Iterator[None]:
+    """No library may look up a host that no setting names: what it is told, it is told in vain, and counted."""
+    looked_up: list[str] = []
+    real = socket.getaddrinfo
+
+    def guarded(host: Any, *arguments: Any, **named: Any) -> Any:
+        if host not in LOCAL:
+            looked_up.append(str(host))
+            raise socket.gaierror(f"the tests reach no host but this one: {host}")
+        return real(host, *arguments, **named)
+
+    socket.getaddrinfo = guarded
+    yield
+    socket.getaddrinfo = real
+    assert not looked_up, f"hosts that something wanted to reach: {sorted(set(looked_up))}"
 
 
 @pytest.fixture(scope="session")

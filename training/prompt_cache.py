@@ -24,6 +24,12 @@ class PromptCache:
         """Token ids → half-precision tensor [layers, 2 (keys, values), heads, tokens, width]."""
         self.used = 0
 
+    def keeps(self, model: Any) -> bool:
+        """Whether prompts of this model are remembered while there is room."""
+        # Only a cache of the plain kind can be taken apart by rows.
+        kinds = set(getattr(model.config, "layer_types", None) or ["full_attention"])
+        return model.device.type == "cpu" and kinds == {"full_attention"}
+
     def past(self, model: Any, prompts: Sequence[tuple[int, ...]], padding: int) -> tuple[Any, Any]:
         """(keys and values, attention mask) of prompts padded on the left with the token `padding`; no gradients.
 
@@ -35,9 +41,7 @@ class PromptCache:
         import torch
         from transformers import DynamicCache
 
-        # Only a cache of the plain kind can be taken apart by rows.
-        kinds = set(getattr(model.config, "layer_types", None) or ["full_attention"])
-        if model.device.type != "cpu" or kinds != {"full_attention"}:
+        if not self.keeps(model):
             return _computed(model, prompts, padding)
         missing = [ids for ids in dict.fromkeys(prompts) if ids not in self.held]
         rows = {ids: self.held[ids] for ids in prompts if ids in self.held}

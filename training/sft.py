@@ -22,12 +22,15 @@ from training.checkpoints import newest_whole, prove
 from training.dataset import read_manifest, read_split
 from training.device import Device, choose, load_model, load_tokenizer
 from training.fitting import FittedRows, TokenRow, fit, invocation
+from training.generate import batches
 from training.prompt_cache import PromptCache, positions
 from training.quiet import quiet
 from training.settings import TrainingSettings
 
-RECIPE_VERSION = 2
+RECIPE_VERSION = 3
 """Raise it when this code trains other weights from the same data and settings."""
+PROMPTS = 8
+"""Prompts that are computed at a time before training."""
 TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 
@@ -105,7 +108,11 @@ def _train(
     run = out / f".{name}.run"
     resumed = newest_whole(run)
     started = time.monotonic()
-    trainer = _trainer(model, tokenizer, rows, validation, settings, device, run, track)
+    prompts = PromptCache()
+    if settings.method == "activated":
+        lead = len(invocation(tokenizer))
+        _remember(prompts, model, [row.prompt_ids[:-lead] for row in rows.rows], tokenizer.pad_token_id, track)
+    trainer = _trainer(model, tokenizer, rows, validation, settings, device, run, prompts, track)
     trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
     losses = [(entry["step"], entry["loss"]) for entry in trainer.state.log_history if "loss" in entry]
     checks = [(entry["step"], entry["eval_loss"]) for entry in trainer.state.log_history if "eval_loss" in entry]
@@ -177,6 +184,19 @@ def _with_adapter(model: Any, tokenizer: Any, settings: TrainingSettings, base: 
     return adapted
 
 
+def _remember(prompts: PromptCache, model: Any, rows: Sequence[tuple[int, ...]], padding: int, track: Track) -> None:
+    """Compute prompts before training, those of like length together: in the order of training a fifth is padding."""
+    backbone = model.get_base_model().base_model
+    if not prompts.keeps(backbone):
+        return
+    with model.disable_adapter():
+        for batch in track(batches([len(row) for row in rows], PROMPTS), description="Reading prompts"):
+            before = prompts.used
+            prompts.past(backbone, [rows[index] for index in batch], padding)
+            if prompts.used == before:  # there is no more room, or they were there already
+                break
+
+
 def _trainer(
     model: Any,
     tokenizer: Any,
@@ -185,6 +205,7 @@ def _trainer(
     settings: TrainingSettings,
     device: Device,
     run: Path,
+    prompts: PromptCache,
     track: Track,
 ) -> Any:
     import torch
@@ -195,7 +216,6 @@ def _trainer(
 
     activated = settings.method == "activated"
     lead = len(invocation(tokenizer)) if activated else 0
-    prompts = PromptCache()
 
     class CompletionTrainer(SFTTrainer):  # type: ignore[misc]
         """Computes the loss on answers only, with their first tokens weighted, and prompts once if it can."""

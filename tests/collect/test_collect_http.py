@@ -198,10 +198,17 @@ def test_beyond_this_machine_a_token_is_needed(tmp_path: Path, monkeypatch: pyte
     assert "$FACTORY_COLLECT_TOKEN" in refused(tmp_path, monkeypatch, "--host", ANYWHERE)
     assert "16 or more" in refused(tmp_path, monkeypatch, "--host", ANYWHERE, token="short")
     assert "16 or more" in refused(tmp_path, monkeypatch, token="with some spaces in it")
-    assert "no address" in refused(tmp_path, monkeypatch, "--host", "no.such.host.invalid")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         said = refused(tmp_path, monkeypatch, "--port", str(taken.getsockname()[1]))
         assert "cannot listen" in said
+
+
+def test_a_host_that_is_no_address_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_: Any, **__: Any) -> None:
+        raise socket.gaierror("Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    assert "no address" in refused(tmp_path, monkeypatch, "--host", "no.such.host.invalid")
 
 
 def test_what_the_store_cannot_keep_up_with_is_sent_away_for_a_while(start: Start, engine: Engine) -> None:
