@@ -82,15 +82,16 @@ def writing(engine: Engine) -> Iterator[Connection]:
     Raises:
         NotReadyError: another process has held the lock for `BUSY_SECONDS`.
     """
-    if engine.dialect.name == "postgresql":
-        engine = engine.execution_options(isolation_level="READ COMMITTED")  # a snapshot would be older than the lock
-    with engine.begin() as connection:
-        if connection.dialect.name == "sqlite":
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
-        else:
-            connection.exec_driver_sql(f"SET LOCAL lock_timeout = {max(1, int(BUSY_SECONDS * 1000))}")
-            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": WRITE_LOCK})
-        yield connection
+    with engine.connect() as connection:
+        if connection.dialect.name == "postgresql":
+            connection.execution_options(isolation_level="READ COMMITTED")  # a snapshot would be older than the lock
+        with connection.begin():
+            if connection.dialect.name == "sqlite":
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            else:
+                connection.exec_driver_sql(f"SET LOCAL lock_timeout = {max(1, int(BUSY_SECONDS * 1000))}")
+                connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": WRITE_LOCK})
+            yield connection
 
 
 def pack(file: Path) -> None:
@@ -195,6 +196,11 @@ def _postgresql(url: URL) -> Engine:
         raise ConfigurationError(
             "The PostgreSQL driver is not installed: run pip install 'groundmill[postgres]'."
         ) from error
+
+    @event.listens_for(engine, "connect")
+    def _configure(connection: Any, _: object) -> None:
+        connection.execute("SET TIME ZONE 'UTC'")  # the last hours of the year 9999 have no other
+        connection.commit()
 
     @event.listens_for(engine, "handle_error")
     def _explain(context: ExceptionContext) -> FactoryError | None:

@@ -6,7 +6,7 @@ import socket
 import threading
 import time
 import urllib.parse
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -283,25 +283,3 @@ def test_nothing_personal_and_nothing_forgotten_is_stored(
     assert rows(store_url, "SELECT trace_id FROM pending_span WHERE trace_id LIKE '%2'") == []
     assert not any(b"jane" in file.read_bytes() for file in tmp_path.glob("store.db*"))
     assert "jane" not in words_in(engine)
-
-
-@pytest.mark.slow
-def test_two_collectors_share_a_store(start: Start, store_url: str) -> None:
-    first = start()
-    second = start()
-    runners: list[Callable[[], None]] = []
-    for half, running in enumerate((first, second)):
-        numbers = range(half + 1, 41, 2)
-        runners.append(lambda running=running, numbers=numbers: each(running, numbers))  # type: ignore[misc]
-    threads = [threading.Thread(target=runner) for runner in runners]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    assert rows(store_url, "SELECT count(*) FROM interaction") == [(40,)]
-
-
-def each(running: Running, numbers: range) -> None:
-    for number in numbers:
-        for span in spans_of(number):
-            requests.post(running.url, protobuf([span]), headers=PROTOBUF, timeout=30).raise_for_status()
