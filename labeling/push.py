@@ -13,7 +13,7 @@ from logs_schema.errors import ConfigurationError
 from logs_schema.records import RagRecord, Value
 from logs_schema.scores import Track, untracked
 from logs_schema.settings import HouseSettings
-from logs_schema.store import load_records
+from logs_schema.store import load_records, writing
 from logs_schema.tables import FindingRow, QueueItem, Review, now
 from logs_schema.taxonomy import QueueReason
 from logs_schema.visible import visible
@@ -165,7 +165,7 @@ def _body(
 
 def _mark(engine: Engine, ids: Sequence[str], target: str) -> None:
     table = QueueItem.__table__  # type: ignore[attr-defined]
-    with engine.begin() as connection:
+    with writing(engine) as connection:
         connection.execute(
             update(table).where(table.c.interaction_id.in_(ids)).values(pushed_at=now(), pushed_to=target)
         )

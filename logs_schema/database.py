@@ -20,8 +20,14 @@ from logs_schema.errors import ConfigurationError, FactoryError, NotReadyError
 MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_SECONDS = 30
 CONNECT_SECONDS = 10
-UPGRADE_LOCK = 7_201_663
-"""Key of the PostgreSQL advisory lock under which a store is migrated."""
+WRITE_LOCK = 7_201_663
+"""Key of the PostgreSQL advisory lock that whoever writes to a store holds."""
+BUSY_STATES = {"55P03", "40P01", "40001"}
+"""SQLSTATEs of PostgreSQL: lock not available, deadlock, serialization failure."""
+FULL_STATES = {"53100", "58030"}
+"""Disk full, I/O error."""
+REFUSED_STATES = {"25006", "42501"}
+"""Read-only, insufficient privilege."""
 
 
 def open_store(url: str) -> Engine:
@@ -67,15 +73,25 @@ def upgrade(url: str) -> tuple[str | None, str]:
 
 @contextmanager
 def writing(engine: Engine) -> Iterator[Connection]:
-    """A transaction that holds the write lock from its beginning: for code that reads, then writes.
+    """A transaction that holds the store's write lock from its beginning: for code that reads, then writes.
 
-    On SQLite a transaction that began with a SELECT fails when another process wrote in between;
-    this one waits for its turn first.
+    There is one writer at a time, and it sees all that was committed before: two of them that join spans of one
+    trace, or share passages, would else lose what the other is about to write. Readers never wait for it. On SQLite
+    it is the file's own lock, on PostgreSQL an advisory one, which the server frees when the writer is gone.
+
+    Raises:
+        NotReadyError: another process has held the lock for `BUSY_SECONDS`.
     """
-    with engine.begin() as connection:
-        if connection.dialect.name == "sqlite":
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
-        yield connection
+    with engine.connect() as connection:
+        if connection.dialect.name == "postgresql":
+            connection.execution_options(isolation_level="READ COMMITTED")  # a snapshot would be older than the lock
+        with connection.begin():
+            if connection.dialect.name == "sqlite":
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            else:
+                connection.exec_driver_sql(f"SET LOCAL lock_timeout = {max(1, int(BUSY_SECONDS * 1000))}")
+                connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": WRITE_LOCK})
+            yield connection
 
 
 def pack(file: Path) -> None:
@@ -132,7 +148,7 @@ def _sqlite(url: URL) -> Engine:
     def _configure(connection: sqlite3.Connection, _: object) -> None:
         connection.isolation_level = None  # transactions begin where _begin says, not where the driver guesses
         for pragma in (
-            f"busy_timeout={BUSY_SECONDS * 1000}",
+            f"busy_timeout={int(BUSY_SECONDS * 1000)}",
             "journal_mode=WAL",
             "synchronous=FULL",
             "foreign_keys=ON",
@@ -156,7 +172,7 @@ def _sqlite(url: URL) -> Engine:
 
 def _sqlite_error(path: Path, message: str) -> FactoryError | None:
     if "locked" in message:
-        return NotReadyError(f"Another command has been writing to {path} for {BUSY_SECONDS} s: run this again later.")
+        return _busy(str(path))
     if "full" in message or "I/O error" in message:
         return FactoryError(f"Writing to {path} failed ({message}): free some disk space and run this again.")
     if "readonly" in message or "unable to open" in message:
@@ -164,13 +180,53 @@ def _sqlite_error(path: Path, message: str) -> FactoryError | None:
     return None
 
 
+def _busy(store: str) -> NotReadyError:
+    return NotReadyError(f"Another command has been writing to {store} for {BUSY_SECONDS} s: run this again later.")
+
+
 def _postgresql(url: URL) -> Engine:
     try:
-        return create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": CONNECT_SECONDS})
+        engine = create_engine(
+            url,
+            isolation_level="REPEATABLE READ",  # who reads in several statements sees one moment, as on SQLite
+            pool_pre_ping=True,
+            connect_args={"connect_timeout": CONNECT_SECONDS},
+        )
     except ImportError as error:
         raise ConfigurationError(
             "The PostgreSQL driver is not installed: run pip install 'groundmill[postgres]'."
         ) from error
+
+    @event.listens_for(engine, "connect")
+    def _configure(connection: Any, _: object) -> None:
+        connection.execute("SET TIME ZONE 'UTC'")  # the last hours of the year 9999 have no other
+        connection.commit()
+
+    @event.listens_for(engine, "handle_error")
+    def _explain(context: ExceptionContext) -> FactoryError | None:
+        if context.is_pre_ping:  # the pool replaces the connection by itself
+            return None
+        gone = context.connection is not None and context.is_disconnect
+        return _postgresql_error(_shown(url), context.original_exception, gone)
+
+    return engine
+
+
+def _postgresql_error(store: str, error: BaseException, gone: bool) -> FactoryError | None:
+    state = getattr(error, "sqlstate", None)
+    if gone:
+        return NotReadyError(f"The server of {store} has ended the connection: run this again when it answers.")
+    if state in BUSY_STATES:
+        return _busy(store)
+    if state in FULL_STATES:
+        return FactoryError(f"Writing to {store} failed ({_first_line(error)}): free some disk space and run it again.")
+    if state in REFUSED_STATES:
+        return ConfigurationError(f"The store {store} cannot be written ({_first_line(error)}): mend its permissions.")
+    return None
+
+
+def _first_line(error: BaseException | None) -> str:
+    return next(iter(str(error).splitlines()), "no reason given")
 
 
 def _script() -> ScriptDirectory:
@@ -191,8 +247,6 @@ def _revision(connection: Connection) -> str | None:
 def _upgrade(engine: Engine) -> tuple[str | None, str]:
     config = _config()
     with _explained(engine.url), writing(engine) as connection:
-        if connection.dialect.name == "postgresql":
-            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": UPGRADE_LOCK})
         old = _revision(connection)
         if old is not None or inspect(connection).get_table_names():
             _refuse_foreign(engine.url, old)
@@ -225,7 +279,6 @@ def _explained(url: URL) -> Iterator[None]:
     try:
         yield
     except DBAPIError as error:
-        reason = next(iter(str(error.orig).splitlines()), "no reason given")
-        raise ConfigurationError(f"The store {_shown(url)} cannot be opened: {reason}") from error
+        raise ConfigurationError(f"The store {_shown(url)} cannot be opened: {_first_line(error.orig)}") from error
     except SQLAlchemyError as error:
         raise ConfigurationError(f"The store {_shown(url)} cannot be opened: {type(error).__name__}") from error

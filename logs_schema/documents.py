@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 from sqlalchemy import Connection, Engine, func, select, update
 
 from logs_schema.admission import admitted_documents
-from logs_schema.records import UtcDatetime, Value, passage_hash
+from logs_schema.records import DocumentId, UtcDatetime, Value, passage_hash
 from logs_schema.rows import CONTEXT, DOCUMENT, EARLIEST, FINDING, INTERACTION, chunks, put
 from logs_schema.store import SaveCounts
 from logs_schema.tables import now
@@ -36,7 +36,7 @@ STREAMED = 500
 class Document(Value):
     """One version of a document."""
 
-    doc_id: str = Field(min_length=1, max_length=600)
+    doc_id: DocumentId = Field(min_length=1)
     """As the contexts of the logs name it."""
     version: str | None = Field(default=None, min_length=1, max_length=200)
     updated_at: UtcDatetime | None = None

@@ -26,6 +26,24 @@ Number = Annotated[float, AfterValidator(lambda value: value + 0.0)]
 """A float whose zero has no sign: databases do not keep it."""
 
 
+ID_BYTES = 1000
+"""Bytes of an id in UTF-8 at the most: two ids and a source fit into one index entry of every database."""
+
+
+def _indexable(text: str) -> str:
+    if not text.isascii() and len(text.encode()) > ID_BYTES:
+        raise ValueError(f"longer than {ID_BYTES:,} bytes in UTF-8")
+    return text
+
+
+SourceName = Annotated[str, Field(min_length=1, max_length=100)]
+"""Application or log stream that something comes from."""
+Identifier = Annotated[str, Field(max_length=500), AfterValidator(_indexable)]
+"""Name of a trace, a span or a feedback event, as another system gave it."""
+DocumentId = Annotated[str, Field(max_length=600), AfterValidator(_indexable)]
+"""Name of a document, as the logs give it."""
+
+
 class Value(BaseModel):
     """A frozen value that refuses unknown fields."""
 
@@ -44,7 +62,7 @@ class Context(Value):
 
     text: str
     """The passage; empty when the log carries only an id."""
-    doc_id: str | None = Field(default=None, max_length=600)
+    doc_id: DocumentId | None = None
     """Document that the passage comes from; several passages may share one."""
     title: str | None = None
     url: str | None = None
@@ -70,7 +88,7 @@ class FeedbackKind(StrEnum):
 class Feedback(Value):
     """One feedback event about one answer."""
 
-    identifier: str = Field(max_length=500)
+    identifier: Identifier
     """Identifies the event within its trace: the same one again replaces it."""
     kind: FeedbackKind
     value: Number | None = Field(default=None, ge=-1, le=1)
@@ -119,16 +137,16 @@ class PromptTemplate(Value):
 class Trace(NamedTuple):
     """Names a trace, whether or not its log line has come yet."""
 
-    source: str
-    source_id: str
+    source: SourceName
+    source_id: Identifier
 
 
 class RagRecord(Value):
     """One question, what was retrieved for it, what production answered, and what people said of it."""
 
-    source: str = Field(min_length=1, max_length=100)
+    source: SourceName
     """Application or log stream that it comes from."""
-    source_id: str = Field(min_length=1, max_length=500)
+    source_id: Identifier = Field(min_length=1)
     """Trace id within the source."""
     occurred_at: UtcDatetime
     query: str = Field(min_length=1)

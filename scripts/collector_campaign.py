@@ -3,17 +3,15 @@
 Run it as `python scripts/collector_campaign.py --rounds 20`: in each round, clients export the spans of traces in
 requests of their own, SIGKILL ends the collector at a random moment, and what it had answered 200 for must be in the
 store of the next one. Then the clients send the rest, and the store must equal one that was never disturbed.
+Under `scripts/postgres` the stores are databases of a PostgreSQL server.
 """
 
 import argparse
 import http.client
 import json
-import os
 import random
 import signal
-import sqlite3
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -21,9 +19,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-ROOT = Path(__file__).parents[1]
-COMMAND = [sys.executable, "-c", "from factory.cli.app import main; main()", "collect", "--port", "0"]
+from campaigns import ENVIRONMENT, FACTORY, Rows, contents, rows, store
+
 CLIENTS = 4
+KILLS = 3
+"""In each round at the most; it has fewer when everything is sent before."""
 BEGIN = 1_772_445_600
 FORMS = {
     "interaction": "id, content_hash, query, response",
@@ -66,15 +66,13 @@ def spans_of(number: int) -> dict[str, dict[str, Any]]:
 
 
 class Collector:
-    """A collector process on the store in a folder."""
+    """A collector process on the store that a folder names."""
 
     def __init__(self, folder: Path) -> None:
-        (folder / "factory.toml").touch()
-        paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
         self.process = subprocess.Popen(
-            COMMAND,
+            [*FACTORY, "collect", "--port", "0"],
             cwd=folder,
-            env={**os.environ, "PYTHONPATH": paths},
+            env=ENVIRONMENT,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
         )
@@ -125,14 +123,15 @@ def load(collector: Collector, todos: list[list[tuple[int, str]]], kill_after: f
     return acknowledged
 
 
-def missing(folder: Path, acknowledged: list[tuple[int, str]]) -> list[tuple[int, str]]:
+def missing(url: str, acknowledged: list[tuple[int, str]]) -> list[tuple[int, str]]:
     """Acknowledged spans that neither wait in the store nor are told by a record."""
-    with sqlite3.connect(folder / "groundmill.db") as database:
-        waiting = set(database.execute("SELECT trace_id, span_id FROM pending_span"))
-        roots = {row[0] for row in database.execute("SELECT source_id FROM interaction WHERE response <> ''")}
-        prompts = {row[0] for row in database.execute("SELECT source_id FROM interaction WHERE prompt_hash <> ''")}
-        links = "SELECT source_id FROM interaction JOIN context ON interaction_id = id GROUP BY 1 HAVING count(*) = 2"
-        found = {row[0] for row in database.execute(links)}
+    if not acknowledged:
+        return []
+    waiting = set(rows(url, "SELECT trace_id, span_id FROM pending_span"))
+    roots = {row[0] for row in rows(url, "SELECT source_id FROM interaction WHERE response <> ''")}
+    prompts = {row[0] for row in rows(url, "SELECT source_id FROM interaction WHERE prompt_hash <> ''")}
+    links = "SELECT source_id FROM interaction JOIN context ON interaction_id = id GROUP BY 1 HAVING count(*) = 2"
+    found = {row[0] for row in rows(url, links)}
     told = {"root": roots, "call": prompts, "search": found}
     return [
         (number, name)
@@ -141,12 +140,12 @@ def missing(folder: Path, acknowledged: list[tuple[int, str]]) -> list[tuple[int
     ]
 
 
-def contents(folder: Path) -> dict[str, list[tuple[object, ...]]]:
-    """Every row that does not tell the time of importing."""
-    with sqlite3.connect(folder / "groundmill.db") as database:
-        if database.execute("PRAGMA integrity_check").fetchone() != ("ok",):
-            raise SystemExit("the store is damaged")
-        return {table: sorted(database.execute(f"SELECT {columns} FROM {table}")) for table, columns in FORMS.items()}
+def checked(folder: Path, url: str) -> Rows:
+    """Every row that does not tell the time of importing, of a store that is sound."""
+    done = subprocess.run([*FACTORY, "db", "check"], cwd=folder, env=ENVIRONMENT, capture_output=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"the store is damaged:\n{done.stdout.decode()}{done.stderr.decode()}")
+    return contents(url, FORMS)
 
 
 def work(traces: int, rng: random.Random) -> list[list[tuple[int, str]]]:
@@ -156,33 +155,35 @@ def work(traces: int, rng: random.Random) -> list[list[tuple[int, str]]]:
     return [spans[client::CLIENTS] for client in range(CLIENTS)]
 
 
-def undisturbed(root: Path, traces: int) -> dict[str, list[tuple[object, ...]]]:
+def undisturbed(root: Path, traces: int) -> Rows:
     """The store that the spans make when nothing is killed."""
     folder = Path(tempfile.mkdtemp(dir=root))
-    collector = Collector(folder)
-    load(collector, work(traces, random.Random(0)), None)
-    collector.end(signal.SIGTERM)
-    return contents(folder)
+    with store(folder) as url:
+        collector = Collector(folder)
+        load(collector, work(traces, random.Random(0)), None)
+        collector.end(signal.SIGTERM)
+        return checked(folder, url)
 
 
-def one(root: Path, traces: int, rng: random.Random, expected: dict[str, list[tuple[object, ...]]]) -> tuple[int, int]:
+def one(root: Path, traces: int, rng: random.Random, expected: Rows) -> tuple[int, int]:
     """(kills, spans that were acknowledged before a kill) of one round."""
     folder = Path(tempfile.mkdtemp(dir=root))
     todos = work(traces, rng)
     before: list[tuple[int, str]] = []
     kills = 0
-    while any(todos):
-        collector = Collector(folder)
-        if lost := missing(folder, before):
-            raise SystemExit(f"after {kills} kills, {len(lost)} acknowledged spans are gone, such as {lost[:3]}")
-        if kills < 3:
-            before += load(collector, todos, rng.uniform(0.05, 1.0))
-            kills += 1
-        else:
-            load(collector, todos, None)
-            collector.end(signal.SIGTERM)
-    if contents(folder) != expected:
-        raise SystemExit(f"after {kills} kills the store differs from the undisturbed one")
+    with store(folder) as url:
+        while any(todos):
+            collector = Collector(folder)
+            if lost := missing(url, before):
+                raise SystemExit(f"after {kills} kills, {len(lost)} acknowledged spans are gone, such as {lost[:3]}")
+            if kills < KILLS:
+                before += load(collector, todos, rng.uniform(0.05, 1.0))
+                kills += 1
+            else:
+                load(collector, todos, None)
+                collector.end(signal.SIGTERM)
+        if checked(folder, url) != expected:
+            raise SystemExit(f"after {kills} kills the store differs from the undisturbed one")
     return kills, len(before)
 
 

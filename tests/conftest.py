@@ -2,12 +2,25 @@
 
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import Engine
+
+from logs_schema.store import open_store
+from tests.stores import SERVER, NewStore, stores
 
 LOCAL = {None, "", "localhost", "127.0.0.1", "::1", "0.0.0.0", b"localhost", b"127.0.0.1"}
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """On PostgreSQL, only the tests that use a store: the others run without it, and would tell nothing new."""
+    if SERVER:
+        others = [item for item in items if "new_store" not in getattr(item, "fixturenames", ())]
+        config.hook.pytest_deselected(items=others)
+        items[:] = [item for item in items if item not in set(others)]
 
 
 @pytest.fixture(autouse=True)
@@ -34,3 +47,51 @@ def _nobody_calls_home() -> Iterator[None]:
     yield
     socket.getaddrinfo = real
     assert not looked_up, f"hosts that something wanted to reach: {sorted(set(looked_up))}"
+
+
+@pytest.fixture(scope="session")
+def new_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NewStore]:
+    with stores(tmp_path_factory.mktemp("migrated")) as make:
+        yield make
+
+
+@pytest.fixture
+def store_url(tmp_path: Path, new_store: NewStore) -> str:
+    return new_store(tmp_path)
+
+
+@pytest.fixture
+def engine(store_url: str) -> Iterator[Engine]:
+    engine = open_store(store_url)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def _opened() -> list[Engine]:
+    return []
+
+
+@pytest.fixture(scope="session")
+def fresh(new_store: NewStore, tmp_path_factory: pytest.TempPathFactory, _opened: list[Engine]) -> Callable[[], Engine]:
+    """A new empty store at every call, for property tests; it is closed after the test at the latest."""
+
+    def make() -> Engine:
+        _opened.append(open_store(new_store(tmp_path_factory.mktemp("fresh"))))
+        return _opened[-1]
+
+    return make
+
+
+@pytest.fixture(autouse=True)
+def _closed(_opened: list[Engine]) -> Iterator[None]:
+    yield
+    while _opened:
+        _opened.pop().dispose()
+
+
+@pytest.fixture
+def cli_store(monkeypatch: pytest.MonkeyPatch, store_url: str) -> str:
+    """The test's store, as the one that commands use; its URL."""
+    monkeypatch.setenv("FACTORY_STORE__URL", store_url)
+    return store_url

@@ -64,10 +64,13 @@ def track(items: Iterable[T], *, description: str = "", total: int | None = None
         yield from items
         return
     from rich.console import Console
+    from rich.markup import escape
     from rich.progress import track as rich_track
 
     known = total if total is not None else len(items) if isinstance(items, Sized) else None
-    yield from rich_track(items, description=description, total=known, console=Console(stderr=True), transient=True)
+    yield from rich_track(
+        items, description=escape(description), total=known, console=Console(stderr=True), transient=True
+    )
 
 
 def moment_of(text: str, option: str) -> datetime:

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Engine, select
 from logs_schema.errors import ConfigurationError
 from logs_schema.importers.feeds import FeedReport, Saved, folded, import_feed, pick
 from logs_schema.importers.fields import moment, text_of
+from logs_schema.importers.parsed import about
 from logs_schema.importers.ratings import thumb_of
 from logs_schema.importers.read import Line
 from logs_schema.importers.run import check_source
@@ -154,11 +155,8 @@ def parse(row: dict[str, Any], source: str, scale: Scale | None = None, clean: C
     if identifier in RESERVED:
         raise ValueError(f"the identifier {identifier} is kept for what the factory reads off sessions")
     event = Feedback.model_validate({"identifier": identifier, "kind": kind, **told})
-    origin = text_of(given["source"]) or source
-    if len(origin) > 100 or (trace and len(trace) > 500):
-        raise ValueError("source is longer than 100 or trace_id longer than 500 characters")
-    event = clean.value(event) if clean else event
-    return Given(Trace(origin, trace) if trace else None, record, event)
+    named = about(text_of(given["source"]) or source, trace) if trace else None
+    return Given(named, record, clean.value(event) if clean else event)
 
 
 def _kind(named: Any, told: dict[str, Any]) -> FeedbackKind:

@@ -20,6 +20,7 @@ from logs_schema.rows import IMPORT_RUN
 from logs_schema.scores import Track
 from logs_schema.store import SaveCounts, writing
 from logs_schema.tables import now
+from logs_schema.visible import visible
 
 T = TypeVar("T")
 _HUMP = re.compile("(?<=[a-z])(?=[A-Z])")
@@ -94,7 +95,7 @@ def import_feed(
     for file in expand(files):
         started_at, total, read = now(), SaveCounts(), 0
         with Rejects(rejects, file, clean) as bad:
-            for chunk in batches(track(read_rows(file, format), description=file), BATCH):
+            for chunk in batches(track(read_rows(file, format), description=visible(file)), BATCH):
                 read += len(chunk)
                 parsed: list[tuple[Line, T]] = []
                 for line in chunk:
@@ -112,11 +113,11 @@ def import_feed(
         if not read:
             raise InputError(f"{file} holds no rows.")
         with writing(engine) as connection:
-            run = {"file": file, "format": what, "started_at": started_at, "finished_at": now()}
+            run = {"file": visible(file), "format": what, "started_at": started_at, "finished_at": now()}
             connection.execute(IMPORT_RUN.insert().values(**run, **counts))
         path = str(bad.path) if bad.count and bad.path else None
         reports.append(
-            FileReport(file=file, format=format, read=read, rejects=path, forgotten=total.forgotten, **counts)
+            FileReport(file=visible(file), format=format, read=read, rejects=path, forgotten=total.forgotten, **counts)
         )
     replaced = dict(sorted(clean.counts.items())) if clean else {}
     return FeedReport(what=what, files=tuple(reports), replaced=replaced)

@@ -15,7 +15,7 @@ from logs_schema.importers.fields import (
     question_of,
     text_of,
 )
-from logs_schema.importers.parsed import Parsed
+from logs_schema.importers.parsed import Parsed, about
 from logs_schema.importers.ratings import feedback_event
 from logs_schema.importers.spans import EVENT, Span
 from logs_schema.records import Feedback, Message, Trace, content_hash
@@ -194,7 +194,7 @@ def _log_event(value: Tree, source: str) -> Parsed:
     if name == EVALUATION and trace_id:
         body = value.get("body")
         told = {**nested(body), **attributes} if isinstance(body, dict) else attributes
-        return Parsed(feedback=[(Trace(source, trace_id), _evaluation(told, value.get("start_time"), span_id))])
+        return Parsed(feedback=[(about(source, trace_id), _evaluation(told, value.get("start_time"), span_id))])
     said = _said_in(name, attributes, value.get("body"))
     if not name.startswith("gen_ai.") or said == Said():
         return Parsed()

@@ -16,7 +16,7 @@ from logs_schema.importers.fields import (
     question_of,
     text_of,
 )
-from logs_schema.importers.parsed import Parsed, gathered
+from logs_schema.importers.parsed import Parsed, about, gathered
 from logs_schema.importers.ratings import CORRECTIONS, feedback_event
 from logs_schema.importers.spans import TRACE, Span, record_of
 from logs_schema.records import Feedback, Trace
@@ -135,7 +135,7 @@ def _score(value: Tree, source: str) -> Parsed:
         return Parsed(problems=["the score names no trace: scores of whole sessions are not read"])
     if given_by == "EVAL":
         return Parsed()
-    return Parsed(feedback=[(Trace(source, trace_id), _event(value, given_by))])
+    return Parsed(feedback=[(about(source, trace_id), _event(value, given_by))])
 
 
 def _event(value: Tree, given_by: str) -> Feedback:

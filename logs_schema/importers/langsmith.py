@@ -16,10 +16,10 @@ from logs_schema.importers.fields import (
     question_of,
     text_of,
 )
-from logs_schema.importers.parsed import Parsed, gathered
+from logs_schema.importers.parsed import Parsed, about, gathered
 from logs_schema.importers.ratings import feedback_event
 from logs_schema.importers.spans import Span
-from logs_schema.records import Trace, content_hash
+from logs_schema.records import content_hash
 
 CONVERSATION = ("session_id", "thread_id", "conversation_id")
 """Metadata that names the conversation. A run's own `session_id` is the project."""
@@ -118,8 +118,8 @@ def _feedback(value: Tree, source: str) -> Parsed:
     """A feedback on a run: what a person said; of what came by the API alone, only what is called a vote is."""
     given_by = json_object(value.get("feedback_source")) or {}
     origin = str(given_by.get("type") or "api").lower()
-    about = text_of(value.get("trace_id")) or text_of(value.get("run_id"))
-    if about is None:
+    named = text_of(value.get("trace_id")) or text_of(value.get("run_id"))
+    if named is None:
         return Parsed(problems=["the feedback names neither a trace nor a run"])
     if origin in MACHINES:
         return Parsed()
@@ -135,7 +135,7 @@ def _feedback(value: Tree, source: str) -> Parsed:
         occurred_at=any_moment(value.get("modified_at") or value.get("created_at")),
         person=True if origin == "app" else None,
     )
-    return Parsed(feedback=[(Trace(source, about), event)])
+    return Parsed(feedback=[(about(source, named), event)])
 
 
 def _correction(value: Any) -> str | None:

@@ -3,10 +3,10 @@
 from typing import Any
 
 from logs_schema.importers.fields import messages_of, moment, text_of
-from logs_schema.importers.parsed import Parsed
+from logs_schema.importers.parsed import Parsed, about
 from logs_schema.importers.ratings import thumb_of
 from logs_schema.prompting import with_prompt
-from logs_schema.records import Context, Feedback, FeedbackKind, RagRecord, Trace, content_hash
+from logs_schema.records import Context, Feedback, FeedbackKind, RagRecord, content_hash
 
 AS_THEY_ARE = (
     *("query", "prompt_version", "truncated", "model", "reference", "latency_ms", "prompt_tokens"),
@@ -35,7 +35,7 @@ def parse(value: dict[str, Any], source: str) -> Parsed:
             raise ValueError("query is missing")
         if not feedback:
             raise ValueError("neither a query nor feedback")
-        return Parsed(feedback=[(Trace(origin, named), event) for event in feedback])
+        return Parsed(feedback=[(about(origin, named), event) for event in feedback])
     occurred_at = moment(value.get("occurred_at", value.get("timestamp")), "occurred_at")
     identity = [value.get("query"), value.get("response"), occurred_at.isoformat()]
     record = RagRecord.model_validate(

@@ -6,7 +6,7 @@ from typing import Any
 from logs_schema.importers.attributes import Tree, at, identity, items, linked_to, span_id_of, trace_id_of, tree_of
 from logs_schema.importers.documents import document, documents_of
 from logs_schema.importers.fields import answer_of, any_moment, content_text, messages_of, question_of, text_of
-from logs_schema.importers.parsed import Parsed
+from logs_schema.importers.parsed import Parsed, about
 from logs_schema.importers.ratings import CORRECTIONS, feedback_event
 from logs_schema.importers.spans import Span
 from logs_schema.records import Feedback, Message, Trace, content_hash
@@ -45,7 +45,7 @@ def parse(value: Tree, source: str) -> Parsed:
     linked = linked_to(value)
     if linked and feedback:
         given_at = {"occurred_at": any_moment(value.get("start_time"))}
-        return Parsed(feedback=[(Trace(source, linked), event.model_copy(update=given_at)) for event in feedback])
+        return Parsed(feedback=[(about(source, linked), event.model_copy(update=given_at)) for event in feedback])
     return Parsed(spans=[_span(value, tree)], feedback=[(Trace(source, trace_id), event) for event in feedback])
 
 
@@ -136,4 +136,4 @@ def _annotation(value: Tree, source: str) -> Parsed:
         by=text_of(value.get("user_id")),
         occurred_at=any_moment(value.get("updated_at") or value.get("created_at")),
     )
-    return Parsed(feedback=[(Trace(source, trace_id_of(value) or span_id), event)])
+    return Parsed(feedback=[(about(source, trace_id_of(value) or span_id), event)])

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from logs_schema.importers.fields import UNDATED, reason_of
 from logs_schema.importers.spans import Span
@@ -23,6 +23,18 @@ class Parsed(NamedTuple):
     """Events about traces, which may have come before or may come later."""
     problems: Sequence[str] = ()
     """Why parts of the line could not be used; the rest of it is."""
+
+
+_TRACE: TypeAdapter[Trace] = TypeAdapter(Trace)
+
+
+def about(source: str, trace_id: str) -> Trace:
+    """The trace that feedback names.
+
+    Raises:
+        ValueError: no record can have such an id (pydantic's ValidationError is one).
+    """
+    return _TRACE.validate_python({"source": source, "source_id": trace_id})
 
 
 class Format(NamedTuple):

@@ -27,6 +27,7 @@ from logs_schema.rows import chunks as in_parts
 from logs_schema.scores import Track, untracked
 from logs_schema.store import writing
 from logs_schema.tables import now
+from logs_schema.visible import visible
 
 
 class FileReport(Value):
@@ -170,7 +171,7 @@ def _import_file(
         seen = dated(seen, occurred_at)
     with writing(engine) as connection:
         begun = connection.execute(
-            IMPORT_RUN.insert().values(file=file, format=seen.name, **_counts({}, 0), started_at=now())
+            IMPORT_RUN.insert().values(file=visible(file), format=seen.name, **_counts({}, 0), started_at=now())
         )
         run = begun.inserted_primary_key
     read = 0
@@ -178,7 +179,7 @@ def _import_file(
     waiting: set[str] = set()
     rated = False
     with Rejects(folder, file, clean) as rejects:
-        for chunk in batches(track(chain(sample, lines), description=file), BATCH):
+        for chunk in batches(track(chain(sample, lines), description=visible(file)), BATCH):
             read += len(chunk)
             batch = _parse(chunk, seen, source, strict, rejects, clean)
             rated = rated or bool(batch.feedback)
@@ -196,7 +197,7 @@ def _import_file(
         connection.execute(finished.values(finished_at=now(), **counts))
     path = str(rejects.path) if rejects.count and rejects.path else None
     forgotten = Counter(done.values())["forgotten"]
-    report = FileReport(file=file, format=seen.name, read=read, rejects=path, forgotten=forgotten, **counts)
+    report = FileReport(file=visible(file), format=seen.name, read=read, rejects=path, forgotten=forgotten, **counts)
     return report, sorted(done)
 
 

@@ -8,7 +8,7 @@ from itertools import chain
 from pydantic import Field
 
 from logs_schema.prompting import Inferred, infer
-from logs_schema.records import Context, Message, RagRecord, UtcDatetime, Value
+from logs_schema.records import Context, Identifier, Message, RagRecord, UtcDatetime, Value
 
 TRACE = "TRACE"
 """Kind of what a tool says of a whole trace: the root, whatever else has no parent."""
@@ -23,8 +23,8 @@ FIXED_TEXT = 300
 class Span(Value):
     """What one span tells of an answer; everything but its identity may be missing."""
 
-    trace_id: str = Field(min_length=1, max_length=500)
-    span_id: str = Field(min_length=1, max_length=500)
+    trace_id: Identifier = Field(min_length=1)
+    span_id: Identifier = Field(min_length=1)
     parent_id: str | None = None
     kind: str
     """`CHAIN`, `RETRIEVER`, `RERANKER`, `LLM`, …; or `TRACE` or `EVENT`."""

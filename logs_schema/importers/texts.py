@@ -22,6 +22,7 @@ from logs_schema.records import Context, RagRecord, Value, passage_hash
 from logs_schema.rows import CONTEXT, INTERACTION, chunks, load
 from logs_schema.scores import Track, untracked
 from logs_schema.store import save_in, writing
+from logs_schema.visible import visible
 
 ID_NAMES = ("doc_id", "chunk_id", "id", "document_id")
 TEXT_NAMES = ("text", "content", "page_content", "chunk", "document")
@@ -108,7 +109,7 @@ def _import_file(
     records: set[str] = set()
     contexts = newer = 0
     with Rejects(folder, file, clean) as rejects:
-        for some in batches(track(chain(sample, lines), description=file), BATCH):
+        for some in batches(track(chain(sample, lines), description=visible(file)), BATCH):
             read += len(some)
             parsed = _parse(some, strict, rejects)
             given = {name: clean.value(chunk) for name, chunk in parsed.items()} if clean else parsed
@@ -118,7 +119,7 @@ def _import_file(
             contexts += sum(done.contexts.values())
             newer += sum(done.newer.values())
     return TextsReport(
-        file=file, read=read, records=len(records), contexts=contexts, newer=newer, rejected=rejects.count
+        file=visible(file), read=read, records=len(records), contexts=contexts, newer=newer, rejected=rejects.count
     )
 
 

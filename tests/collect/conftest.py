@@ -6,16 +6,15 @@ from typing import Protocol
 import pytest
 
 from tests.collect.otlp_examples import Running
-from tests.logs_schema.conftest import closed, engine, fresh, new_store, store_url
-
-__all__ = ["closed", "engine", "fresh", "new_store", "store_url"]
+from tests.stores import NewStore
 
 
 @pytest.fixture(scope="module")
-def collector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+def collector(tmp_path_factory: pytest.TempPathFactory, new_store: NewStore) -> Iterator[Running]:
     """One collector for the tests of a module, with limits that tests can reach."""
     limits = "[collect]\nmax_request_mib = 1\nread_seconds = 2\n"
-    running = Running(tmp_path_factory.mktemp("collector"), toml=limits)
+    folder = tmp_path_factory.mktemp("collector")
+    running = Running(folder, new_store(folder), toml=limits)
     yield running
     running.end()
 
@@ -27,11 +26,11 @@ class Start(Protocol):
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
+def start(tmp_path: Path, store_url: str) -> Iterator[Start]:
     started: list[Running] = []
 
     def begin(*words: str, toml: str = "", **environment: str) -> Running:
-        started.append(Running(tmp_path, *words, toml=toml, **environment))
+        started.append(Running(tmp_path, store_url, *words, toml=toml, **environment))
         return started[-1]
 
     yield begin

@@ -100,12 +100,11 @@ def _typed(value: Any) -> dict[str, Any]:
 
 
 class Running:
-    """A collector process. Its store is `groundmill.db` in the folder."""
+    """A collector process on a store."""
 
-    def __init__(self, folder: Path, *words: str, toml: str = "", **environment: str) -> None:
-        self.folder = folder
-        folder.mkdir(exist_ok=True)
-        (folder / "factory.toml").write_text(toml)
+    def __init__(self, folder: Path, store: str, *words: str, toml: str = "", **environment: str) -> None:
+        self.store = store
+        (folder / "factory.toml").write_text(f'[store]\nurl = "{store}"\n{toml}')
         self.process = subprocess.Popen(
             [*COMMAND, "collect", "--port", "0", *words],
             cwd=folder,

@@ -3,11 +3,10 @@ import http.client
 import json
 import signal
 import socket
-import sqlite3
 import threading
 import time
 import urllib.parse
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +14,18 @@ import pytest
 import requests
 from google.rpc.status_pb2 import Status
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+from sqlalchemy import Engine, NullPool, create_engine, text
 from typer.testing import CliRunner
 
 from factory.cli.app import app
 from logs_schema.forgetting import forget_traces
 from logs_schema.keys import store_key_in
 from logs_schema.records import Trace
-from logs_schema.store import open_store, writing
+from logs_schema.store import writing
 from tests.collect.conftest import Start
 from tests.collect.otlp_examples import JSON, PROTOBUF, Running, as_json, protobuf
 from tests.logs_schema.log_examples import spans_of
+from tests.stores import words_in
 
 MIB = 1 << 20
 GZIP = {"Content-Encoding": "gzip"}
@@ -32,12 +33,9 @@ ANYWHERE = "0.0.0.0"
 TEXTS = {"input.value", "output.value", "user.id", "llm.output_messages.0.message.content"}
 
 
-def rows(folder: Path, query: str) -> list[Any]:
-    connection = sqlite3.connect(folder / "groundmill.db")
-    try:
-        return connection.execute(query).fetchall()
-    finally:
-        connection.close()
+def rows(store: str, query: str) -> list[Any]:
+    with create_engine(store, poolclass=NullPool).connect() as connection:
+        return [tuple(row) for row in connection.execute(text(query))]
 
 
 def with_lines(collector: Running, data: bytes) -> bytes:
@@ -58,23 +56,23 @@ def test_an_acknowledged_span_is_committed_whatever_it_came_in(collector: Runnin
         answer = requests.post(collector.url, *sent[:1], headers=sent[1], timeout=10)
         assert (answer.status_code, answer.headers["Content-Type"]) == (200, headers["Content-Type"])
         assert answer.content == (b"" if headers is PROTOBUF else b"{}")
-        assert rows(collector.folder, f"SELECT 1 FROM interaction WHERE source_id = '{number:032x}'") == [(1,)]
-        assert rows(collector.folder, f"SELECT label FROM feedback WHERE source_id = '{number:032x}'")
+        assert rows(collector.store, f"SELECT 1 FROM interaction WHERE source_id = '{number:032x}'") == [(1,)]
+        assert rows(collector.store, f"SELECT label FROM feedback WHERE source_id = '{number:032x}'")
 
 
 def test_a_trace_joins_across_requests_in_any_order(collector: Running) -> None:
     for span in reversed(spans_of(20)):
         assert requests.post(collector.url, protobuf([span]), headers=PROTOBUF, timeout=10).status_code == 200
     trace = f"source_id = '{20:032x}'"
-    found = rows(collector.folder, f"SELECT response, prompt_hash IS NOT NULL FROM interaction WHERE {trace}")
+    found = rows(collector.store, f"SELECT response, prompt_hash IS NOT NULL FROM interaction WHERE {trace}")
     assert found == [("It says 20.", 1)]
-    assert not rows(collector.folder, f"SELECT 1 FROM pending_span WHERE trace_id = '{20:032x}'")
+    assert not rows(collector.store, f"SELECT 1 FROM pending_span WHERE trace_id = '{20:032x}'")
 
 
 def test_spans_of_other_libraries_are_taken_and_not_stored(collector: Running) -> None:
     span = {**spans_of(30)[0], "attributes": {"http.request.method": "GET", "url.path": "/"}}
     assert requests.post(collector.url, protobuf([span]), headers=PROTOBUF, timeout=10).status_code == 200
-    assert not rows(collector.folder, f"SELECT 1 FROM pending_span WHERE trace_id = '{30:032x}'")
+    assert not rows(collector.store, f"SELECT 1 FROM pending_span WHERE trace_id = '{30:032x}'")
 
 
 def test_spans_that_cannot_be_used_are_told_and_do_not_cost_the_others(collector: Running) -> None:
@@ -91,7 +89,7 @@ def test_spans_that_cannot_be_used_are_told_and_do_not_cost_the_others(collector
             partial = answer.json()["partialSuccess"]
             rejected, message = int(partial["rejectedSpans"]), partial["errorMessage"]
         assert rejected == 2 and "outside of 2000" in message and "NUL" in message
-    assert rows(collector.folder, f"SELECT 1 FROM interaction WHERE source_id = '{40:032x}'")
+    assert rows(collector.store, f"SELECT 1 FROM interaction WHERE source_id = '{40:032x}'")
 
 
 def test_log_events_with_the_texts_of_a_call_join_its_span(collector: Running) -> None:
@@ -105,7 +103,7 @@ def test_log_events_with_the_texts_of_a_call_join_its_span(collector: Running) -
     body = {"resourceLogs": [{"scopeLogs": [{"logRecords": [record, {"body": {"stringValue": "GET /"}}]}]}]}
     answer = requests.post(f"{collector.base}/v1/logs", json=body, timeout=10)
     assert (answer.status_code, answer.json()) == (200, {})
-    assert rows(collector.folder, f"SELECT 1 FROM pending_span WHERE trace_id = '{50:032x}'")
+    assert rows(collector.store, f"SELECT 1 FROM pending_span WHERE trace_id = '{50:032x}'")
 
 
 wrong: list[tuple[str, dict[str, str], bytes, int, str]] = [
@@ -200,13 +198,20 @@ def test_beyond_this_machine_a_token_is_needed(tmp_path: Path, monkeypatch: pyte
     assert "$FACTORY_COLLECT_TOKEN" in refused(tmp_path, monkeypatch, "--host", ANYWHERE)
     assert "16 or more" in refused(tmp_path, monkeypatch, "--host", ANYWHERE, token="short")
     assert "16 or more" in refused(tmp_path, monkeypatch, token="with some spaces in it")
-    assert "no address" in refused(tmp_path, monkeypatch, "--host", "no.such.host.invalid")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         said = refused(tmp_path, monkeypatch, "--port", str(taken.getsockname()[1]))
         assert "cannot listen" in said
 
 
-def test_what_the_store_cannot_keep_up_with_is_sent_away_for_a_while(start: Start) -> None:
+def test_a_host_that_is_no_address_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_: Any, **__: Any) -> None:
+        raise socket.gaierror("Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    assert "no address" in refused(tmp_path, monkeypatch, "--host", "no.such.host.invalid")
+
+
+def test_what_the_store_cannot_keep_up_with_is_sent_away_for_a_while(start: Start, engine: Engine) -> None:
     running = start(toml="[collect]\nmax_waiting_mib = 1\n")
     bodies = [as_json(spans_of(number)) + b" " * 250_000 for number in range(1, 13)]
     answers: dict[int, requests.Response] = {}
@@ -214,24 +219,21 @@ def test_what_the_store_cannot_keep_up_with_is_sent_away_for_a_while(start: Star
     def send(number: int) -> None:
         answers[number] = requests.post(running.url, bodies[number - 1], headers=JSON, timeout=40)
 
-    lock = sqlite3.connect(running.folder / "groundmill.db", isolation_level=None)
-    lock.execute("BEGIN IMMEDIATE")
     threads = [threading.Thread(target=send, args=(number,)) for number in range(1, 13)]
-    for thread in threads:
-        thread.start()
-    deadline = time.monotonic() + 20
-    while len(answers) < 8 and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert {answer.status_code for answer in answers.values()} == {503}
-    assert all(int(answer.headers["Retry-After"]) > 0 for answer in answers.values())
-    assert running.answers()
-    lock.execute("ROLLBACK")
-    lock.close()
+    with writing(engine):
+        for thread in threads:
+            thread.start()
+        deadline = time.monotonic() + 20
+        while len(answers) < 8 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert {answer.status_code for answer in answers.values()} == {503}
+        assert all(int(answer.headers["Retry-After"]) > 0 for answer in answers.values())
+        assert running.answers()
     for thread in threads:
         thread.join(40)
     stored = {number for number, answer in answers.items() if answer.status_code == 200}
     assert stored and len(stored) + 8 <= 12
-    kept = rows(running.folder, "SELECT source_id FROM interaction")
+    kept = rows(running.store, "SELECT source_id FROM interaction")
     assert {int(row[0], 16) for row in kept} == stored
     for number in set(answers) - stored:
         send(number)
@@ -258,14 +260,14 @@ def test_requests_that_have_begun_are_finished_when_it_is_told_to_end(start: Sta
     assert (running.process.returncode, error) == (0, "")
     report = json.loads(out)
     assert (report["requests"], report["new"], report["kept"]) == (1, 1, 3)
-    assert rows(running.folder, "SELECT count(*) FROM interaction") == [(1,)]
+    assert rows(running.store, "SELECT count(*) FROM interaction") == [(1,)]
 
 
-def test_nothing_personal_and_nothing_forgotten_is_stored(start: Start, tmp_path: Path) -> None:
-    store = open_store(f"sqlite:///{tmp_path / 'groundmill.db'}")
-    with writing(store) as connection:
+def test_nothing_personal_and_nothing_forgotten_is_stored(
+    start: Start, engine: Engine, store_url: str, tmp_path: Path
+) -> None:
+    with writing(engine) as connection:
         forget_traces(connection, store_key_in(connection), [Trace("production", f"{2:032x}")])
-    store.dispose()
     running = start()
     spans = [*spans_of(1), *spans_of(2)]
     for span in (spans[0], spans[2]):
@@ -277,28 +279,7 @@ def test_nothing_personal_and_nothing_forgotten_is_stored(start: Start, tmp_path
         assert requests.post(running.url, protobuf(half), headers=PROTOBUF, timeout=10).status_code == 200
     code, out, _ = running.end()
     assert code == 0 and "Left out as forgotten: 1" in out and "placeholders: EMAIL" in out
-    assert rows(tmp_path, "SELECT source_id FROM interaction") == [(f"{1:032x}",)]
-    assert rows(tmp_path, "SELECT trace_id FROM pending_span WHERE trace_id LIKE '%2'") == []
-    assert not any(b"jane" in file.read_bytes() for file in tmp_path.glob("groundmill.db*"))
-
-
-@pytest.mark.slow
-def test_two_collectors_share_a_store(start: Start, tmp_path: Path) -> None:
-    first = start()
-    second = start()
-    runners: list[Callable[[], None]] = []
-    for half, running in enumerate((first, second)):
-        numbers = range(half + 1, 41, 2)
-        runners.append(lambda running=running, numbers=numbers: each(running, numbers))  # type: ignore[misc]
-    threads = [threading.Thread(target=runner) for runner in runners]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    assert rows(tmp_path, "SELECT count(*) FROM interaction") == [(40,)]
-
-
-def each(running: Running, numbers: range) -> None:
-    for number in numbers:
-        for span in spans_of(number):
-            requests.post(running.url, protobuf([span]), headers=PROTOBUF, timeout=30).raise_for_status()
+    assert rows(store_url, "SELECT source_id FROM interaction") == [(f"{1:032x}",)]
+    assert rows(store_url, "SELECT trace_id FROM pending_span WHERE trace_id LIKE '%2'") == []
+    assert not any(b"jane" in file.read_bytes() for file in tmp_path.glob("store.db*"))
+    assert "jane" not in words_in(engine)

@@ -2,7 +2,6 @@ import asyncio
 import gzip
 import hashlib
 import json
-import sqlite3
 import tracemalloc
 from collections.abc import AsyncIterator, Callable
 from http import HTTPStatus
@@ -12,8 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from sqlalchemy import Engine, event
+from sqlalchemy import Engine
 
+import logs_schema.database as database
 from factory.collect import decode as decoding
 from factory.collect.decode import JSON, PROTOBUF, Signal, decode, parts
 from factory.collect.intake import PIECE, Budget, Gunzip, Share, read
@@ -22,7 +22,7 @@ from factory.collect.writer import Writer
 from logs_schema.importers.batch import save_parsed
 from logs_schema.importers.parsed import Parsed
 from logs_schema.records import Feedback, FeedbackKind, Trace
-from logs_schema.store import load_records
+from logs_schema.store import load_records, open_store, writing
 from tests.collect.otlp_examples import as_json, protobuf
 from tests.logs_schema.log_examples import snapshot, spans_of
 
@@ -201,15 +201,16 @@ def test_what_the_database_refuses_takes_no_other_request_with_it(engine: Engine
     assert len(snapshot(engine)["records"]) == 4
 
 
-def test_a_store_that_another_command_holds_sends_senders_away_until_it_is_free(engine: Engine, store_url: str) -> None:
-    event.listen(engine, "checkout", lambda raw, *_: raw.execute("PRAGMA busy_timeout=50"))
-    lock = sqlite3.connect(store_url.removeprefix("sqlite:///"), isolation_level=None)
-    lock.execute("BEGIN IMMEDIATE")
-    outcomes = saved(engine, *(parsed_of(number) for number in range(1, 6)))
+def test_a_store_that_another_command_holds_sends_senders_away_until_it_is_free(
+    engine: Engine, store_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "BUSY_SECONDS", 0.05)
+    impatient = open_store(store_url)
+    with writing(engine):
+        outcomes = saved(impatient, *(parsed_of(number) for number in range(1, 6)))
     assert [getattr(outcome, "status", None) for outcome in outcomes] == [503] * 5
-    lock.execute("ROLLBACK")
-    lock.close()
-    assert saved(engine, parsed_of(1)) == [None]
+    assert saved(impatient, parsed_of(1)) == [None]
+    impatient.dispose()
     assert len(snapshot(engine)["records"]) == 1
 
 

@@ -3,9 +3,10 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
-from logs_schema.store import iter_records, open_store
+from sqlalchemy import Engine
+
+from logs_schema.store import iter_records
 from tests.collect.conftest import Start
 from tests.collect.otlp_examples import ROOT
 
@@ -27,7 +28,7 @@ def application(url: str, token: str, batch: int, *questions: str) -> str:
     return done.stderr
 
 
-def test_an_instrumented_application_exports_straight_to_the_store(tmp_path: Path, start: Start) -> None:
+def test_an_instrumented_application_exports_straight_to_the_store(engine: Engine, start: Start) -> None:
     running = start("--source", "desk", "--json", FACTORY_COLLECT_TOKEN=TOKEN)
     said = application(running.url, TOKEN, 4, "Refund window?", "How much is postage?", "Do I pay for returns?")
     assert "Failed to export" not in said
@@ -36,9 +37,7 @@ def test_an_instrumented_application_exports_straight_to_the_store(tmp_path: Pat
     report = json.loads(out)
     assert (report["refused"], report["rejected"], report["new"]) == (0, 0, 3)
     assert report["requests"] > 5 and report["spans"] - report["kept"] == 1
-    engine = open_store(f"sqlite:///{tmp_path / 'groundmill.db'}")
     records = sorted((record for batch in iter_records(engine) for record in batch), key=lambda r: r.query)
-    engine.dispose()
     assert [record.query for record in records] == ["Do I pay for returns?", "How much is postage?", "Refund window?"]
     for record in records:
         assert record.source == "desk" and record.response == f"30 days [1]. ({record.query})"

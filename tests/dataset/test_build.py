@@ -3,7 +3,7 @@
 import json
 import random
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from itertools import combinations
@@ -14,7 +14,7 @@ import pytest
 from filelock import FileLock
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import func, select
+from sqlalchemy import Engine, func, select
 
 from factory.dataset.build import QUARANTINED, build
 from factory.dataset.candidates import GOOD_AS_IS, NOT_USABLE, REPEATED
@@ -26,7 +26,7 @@ from factory.mining.questions import jaccard, words_of
 from logs_schema.errors import NotReadyError
 from logs_schema.examples import TrainingExample
 from logs_schema.records import Context, Feedback, FeedbackKind, Message, PromptTemplate, passage_hash
-from logs_schema.store import load_records, open_store, save_feedback
+from logs_schema.store import load_records, save_feedback
 from logs_schema.tables import DatasetRow, DatasetVersion, SplitPlacement
 from logs_schema.taxonomy import TICKET, ExampleKind, Split
 from tests.dataset.world import HOUSE, START, THINGS, World, abstains, asked, examples, ideal, passage, words_held
@@ -45,9 +45,9 @@ def _replies(count: int) -> list[tuple[str, str]]:
 
 
 @contextmanager
-def _new_world() -> Iterator[World]:
+def _new_world(fresh: Callable[[], Engine]) -> Iterator[World]:
     with TemporaryDirectory() as folder:
-        engine = open_store(f"sqlite:///{folder}/store.db")
+        engine = fresh()
         yield World(engine, Path(folder) / "datasets")
         engine.dispose()
 
@@ -310,9 +310,15 @@ def test_how_much_of_a_draft_was_kept_is_known(world: World) -> None:
 )
 @examples(8)
 def test_abstentions_never_exceed_their_share(
-    each: int, abstentions: int, share: float, removed: float, general: float, available: int
+    fresh: Callable[[], Engine],
+    each: int,
+    abstentions: int,
+    share: float,
+    removed: float,
+    general: float,
+    available: int,
 ) -> None:
-    with _new_world() as world:
+    with _new_world(fresh) as world:
         world.fill(range(24), each=each, abstentions=abstentions, audit=2)
         report = world.build(
             general=lambda count: _replies(min(count, available)),
@@ -330,14 +336,14 @@ def test_abstentions_never_exceed_their_share(
 
 @given(st.randoms(use_true_random=False))
 @examples(4)
-def test_the_order_of_reviews_does_not_change_a_byte(order: random.Random) -> None:
+def test_the_order_of_reviews_does_not_change_a_byte(fresh: Callable[[], Engine], order: random.Random) -> None:
     reviews = [(asked(n, n % 24, [(n + 7) % 48, n % 24, (n + 11) % 48]), "answer", ideal(n % 24)) for n in range(30)]
     reviews += [
         (asked(100 + n, n, [n + 9], query=f"Colour {n} of {THINGS[n]} {n}?"), "abstain", None) for n in range(20)
     ]
     built = []
     for shuffled in (reviews, order.sample(reviews, len(reviews))):
-        with _new_world() as world:
+        with _new_world(fresh) as world:
             for record, decision, text in shuffled:
                 world.review(record, decision, text)
             report = world.build(general=_replies, general_share=0.1, test_share=0.3)
@@ -347,8 +353,8 @@ def test_the_order_of_reviews_does_not_change_a_byte(order: random.Random) -> No
 
 @given(st.data())
 @examples(6)
-def test_nothing_leaks_or_moves_over_several_builds(data: st.DataObject) -> None:
-    with _new_world() as world:
+def test_nothing_leaks_or_moves_over_several_builds(fresh: Callable[[], Engine], data: st.DataObject) -> None:
+    with _new_world(fresh) as world:
         world.fill(range(40, 48), each=3, abstentions=24, audit=2)
         things = st.integers(0, 20)
         pieces = [

@@ -111,9 +111,9 @@ def test_an_unknown_id_is_refused(world: World) -> None:
         trace(world.engine, "nothing-like-it")
 
 
-def test_the_commands(world: World, tmp_path: Path) -> None:
+def test_the_commands(world: World, store_url: str, tmp_path: Path) -> None:
     config = tmp_path / "factory.toml"
-    config.write_text('[store]\nurl = "sqlite:///store.db"\n[dataset]\nmin_rows = 10\ngeneral_share = 0.0\n')
+    config.write_text(f'[store]\nurl = "{store_url}"\n[dataset]\nmin_rows = 10\ngeneral_share = 0.0\n')
     runner = CliRunner()
 
     def run(*arguments: str, code: int = 0) -> str:

@@ -18,8 +18,10 @@ from logs_schema.errors import ConfigurationError, FactoryError
 from logs_schema.store import iter_records, open_store, save_records
 from logs_schema.tables import Adapter
 from tests.dataset.world import START, World, asked
+from tests.stores import sqlite_only
 
 
+@sqlite_only
 def test_a_backup_of_a_store_that_is_being_written_is_whole(tmp_path: Path) -> None:
     engine = open_store(f"sqlite:///{tmp_path / 'store.db'}")
     save_records(engine, [asked(n, 1, [1, 2]) for n in range(100)])
@@ -55,6 +57,7 @@ def test_a_backup_of_a_store_that_is_being_written_is_whole(tmp_path: Path) -> N
     engine.dispose()
 
 
+@sqlite_only
 def test_a_copy_that_is_not_the_store_is_thrown_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = open_store(f"sqlite:///{tmp_path / 'store.db'}")
     engine.dispose()
@@ -74,7 +77,9 @@ def test_postgresql_is_sent_to_its_own_tool(tmp_path: Path) -> None:
     assert "secret" not in str(told.value)
 
 
-def test_the_check_hashes_everything_again(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_check_hashes_everything_again(
+    world: World, cli_store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     world.fill(range(30), abstentions=8, audit=3)
     folder = Path(world.build().path)
     found = check(world.engine)
@@ -88,9 +93,13 @@ def test_the_check_hashes_everything_again(world: World, tmp_path: Path, monkeyp
     for part in ("its text is not what was imported", "train.jsonl: changed since", "adapter adadadadadadadad: The"):
         assert part in said
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("FACTORY_STORE__URL", str(world.engine.url))
     damaged = CliRunner().invoke(app, ["db", "check", "--json"])
     assert damaged.exit_code == 1 and len(json.loads(damaged.stdout)["problems"]) == 3
+
+
+@sqlite_only
+def test_a_backup_by_command(cli_store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     good = CliRunner().invoke(app, ["db", "backup", "copy.db"])
     assert good.exit_code == 0 and "checked and counted" in good.stdout and (tmp_path / "copy.db").is_file()
     assert CliRunner().invoke(app, ["db", "backup", "copy.db"]).exit_code == 2

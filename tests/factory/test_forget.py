@@ -26,10 +26,11 @@ from logs_schema.importers.document_feed import import_documents
 from logs_schema.marks import FORGOTTEN
 from logs_schema.records import Feedback, FeedbackKind, RagRecord, record_id
 from logs_schema.settings import PiiSettings, StoreSettings
-from logs_schema.store import load_records, open_store, save_records
+from logs_schema.store import load_records, save_records
 from logs_schema.tables import Adapter, DatasetRow, Promotion
 from logs_schema.taxonomy import Split
 from tests.dataset.world import START, THINGS, World, asked, ideal
+from tests.stores import sqlite_only, words_in
 from training.answer_cache import AnswerCache
 from training.pipeline import run_training
 from training.registry import adapter_list, promote
@@ -60,15 +61,11 @@ it.forget(open_store(settings.store_url), settings, users=["jane@x.example"])
 class Place:
     """A folder with a store, a dataset, an adapter that runs, and answers kept of an evaluation."""
 
-    def __init__(self, folder: Path) -> None:
-        from logs_schema.store import open_store
-
+    def __init__(self, folder: Path, store_url: str, engine: Engine) -> None:
         self.root = folder
-        (folder / "factory.toml").write_text('[store]\nurl = "sqlite:///store.db"\n[pii]\nenabled = false\n')
-        self.settings = Settings(
-            root=folder, store=StoreSettings(url="sqlite:///store.db"), pii=PiiSettings(enabled=False)
-        )
-        self.engine: Engine = open_store(self.settings.store_url)
+        (folder / "factory.toml").write_text(f'[store]\nurl = "{store_url}"\n[pii]\nenabled = false\n')
+        self.settings = Settings(root=folder, store=StoreSettings(url=store_url), pii=PiiSettings(enabled=False))
+        self.engine = engine
         world = World(self.engine, folder / "datasets")
         world.fill(range(30), each=1, abstentions=8, audit=3)
         query = "Tell me: anchor-3000 of guild, how many grams?"
@@ -105,14 +102,15 @@ class Place:
         (self.root / "rejects/a.rejects.jsonl").write_text("".join(json.dumps(line) + "\n" for line in rejected))
 
     def holding(self) -> list[str]:
-        """Files with a byte of the victim's."""
-        files = [path for path in self.root.rglob("*") if path.is_file()]
-        return [str(path) for path in files if WORDS in path.read_bytes() or b"jane@x" in path.read_bytes()]
+        """Where there is a byte of the victim's: files, and rows of the store."""
+        said = {str(path): path.read_bytes() for path in self.root.rglob("*") if path.is_file()}
+        said["rows"] = words_in(self.engine).encode()
+        return [place for place, data in said.items() if WORDS in data or b"jane@x" in data]
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Place:
-    return Place(tmp_path)
+def place(tmp_path: Path, store_url: str, engine: Engine) -> Place:
+    return Place(tmp_path, store_url, engine)
 
 
 def test_a_user_is_forgotten_everywhere(place: Place) -> None:
@@ -174,7 +172,12 @@ def test_a_document_goes_with_every_row_that_shows_it(place: Place) -> None:
 
 
 @pytest.mark.parametrize(
-    "at", ["noted", *(pytest.param(name, marks=pytest.mark.slow) for name in ("store", "answers", "files", "packed"))]
+    "at",
+    [
+        "noted",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("store", "answers", "packed")),
+        pytest.param("files", marks=[pytest.mark.slow, sqlite_only]),
+    ],
 )
 def test_a_killed_run_is_completed_by_the_next(place: Place, at: str) -> None:
     place.engine.dispose()
@@ -222,7 +225,9 @@ def test_the_command_asks_first(place: Place, monkeypatch: pytest.MonkeyPatch) -
     assert runner.invoke(app, ["logs", "prune", "--older-than", "soon"]).exit_code == 2
 
 
-def test_a_personal_user_id_is_found_as_it_is_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_personal_user_id_is_found_as_it_is_stored(
+    cli_store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     line = {"query": "q", "response": "r", "timestamp": "2026-03-02T10:00:00Z", "user_id": "jane@x.example"}
     (tmp_path / "l.jsonl").write_text(json.dumps(line) + "\n")
@@ -239,10 +244,9 @@ def test_records_saved_again_stay_out(place: Place) -> None:
 
 
 def test_a_document_of_the_corpus_is_forgotten_with_what_quotes_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    engine: Engine, store_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = Settings(root=tmp_path, store=StoreSettings(url="sqlite:///store.db"))
-    engine = open_store(settings.store_url)
+    settings = Settings(root=tmp_path, store=StoreSettings(url=store_url))
     pages = tmp_path / "pages.jsonl"
     text = "The quicksilver plan costs 12 euros a month. It is paid for a year."
     page = {"doc_id": "plans", "version": 1, "text": text}
@@ -272,9 +276,9 @@ def test_a_document_of_the_corpus_is_forgotten_with_what_quotes_it(
     assert (report.traces, report.in_argilla, taken, report.left) == (0, 1, [quoting.record_id], ())
     with engine.connect() as connection:
         assert connection.scalars(select(QUEUE.c.pushed_to)).all() == [None]
-    assert b"It is paid for a year" not in (tmp_path / "store.db").read_bytes()
+    assert not any(b"It is paid for a year" in path.read_bytes() for path in tmp_path.glob("store.db*"))
+    assert "It is paid for a year" not in words_in(engine)
     again = import_documents(engine, [str(pages)]).files[0]
     assert (again.new, again.unchanged, again.forgotten) == (0, 9, 1)
     assert mine(engine, settings.mining, settings.house).mined == 1
     assert "corpus holds" not in load_finding(engine, quoting.record_id).why
-    engine.dispose()

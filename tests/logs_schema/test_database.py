@@ -15,12 +15,13 @@ from sqlmodel import SQLModel
 import logs_schema.database as database
 from logs_schema.errors import ConfigurationError, FactoryError, NotReadyError
 from logs_schema.store import open_store, save_records, upgrade
-from tests.logs_schema.conftest import sqlite_only
 from tests.logs_schema.log_examples import record
+from tests.stores import sqlite_only
 
 HEAD = ScriptDirectory(str(database.MIGRATIONS)).get_current_head()
 
 
+@sqlite_only
 def test_a_new_store_is_private_and_has_the_newest_schema(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "folder" / "store.db"
     engine = open_store(f"sqlite:///{path}")
@@ -33,6 +34,7 @@ def test_a_new_store_is_private_and_has_the_newest_schema(tmp_path: Path) -> Non
     engine.dispose()
 
 
+@sqlite_only
 def test_upgrading_tells_what_it_did_and_may_be_repeated(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'store.db'}"
     assert upgrade(url) == (None, HEAD)
@@ -79,6 +81,7 @@ def test_a_migration_that_fails_changes_nothing(
     assert "half" not in inspect(engine).get_table_names()
 
 
+@sqlite_only
 def test_other_databases_are_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "other.db"
     with sqlite3.connect(path) as connection:
@@ -108,6 +111,7 @@ def test_wrong_urls_are_explained_without_the_password(url: str, told: str) -> N
     assert "secret" not in str(caught.value) and "ret@" not in str(caught.value)
 
 
+@sqlite_only
 def test_a_file_that_is_no_database(tmp_path: Path) -> None:
     path = tmp_path / "notes.txt"
     path.write_text("not a database, but long enough to look at" * 100)
@@ -138,7 +142,6 @@ def test_the_promotion_log_is_append_only(engine: Engine) -> None:
         assert connection.execute(text("SELECT by FROM promotion")).scalars().all() == ["ann"]
 
 
-@sqlite_only
 def test_a_store_that_stays_locked_says_so(engine: Engine, store_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(database, "BUSY_SECONDS", 0)
     other = open_store(store_url)

@@ -24,8 +24,8 @@ from logs_schema.records import Context, PromptTemplate, Trace, record_id
 from logs_schema.rows import FEEDBACK, JOINED, PENDING, put
 from logs_schema.store import save_feedback, save_records
 from logs_schema.tables import DatasetVersion, SplitPlacement, now
-from tests.logs_schema.conftest import sqlite_only
 from tests.logs_schema.log_examples import NOON, record, snapshot, spans_of, vote, write_lines
+from tests.stores import sqlite_only
 
 
 def forget(engine: Engine, *traces: Trace) -> tuple[int, ...]:

@@ -8,8 +8,8 @@ from typer.testing import CliRunner
 from factory.cli.app import app
 from logs_schema.store import save_feedback, save_records
 from logs_schema.views import record_view, store_stats
-from tests.logs_schema.conftest import sqlite_only
 from tests.logs_schema.log_examples import record, spans_of, vote, write_lines
+from tests.stores import sqlite_only
 
 runner = CliRunner()
 

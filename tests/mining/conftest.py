@@ -7,9 +7,6 @@ from typing import Any
 import pytest
 
 from logs_schema.records import Context, RagRecord
-from tests.logs_schema.conftest import closed, engine, fresh, new_store, store_url
-
-__all__ = ["closed", "engine", "fresh", "new_store", "store_url"]
 
 PLANS = (
     "Pedalport offers three monthly plans. The City plan costs 72 euros a month for the everyday step-through bike. "

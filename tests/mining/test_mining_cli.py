@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from sqlalchemy import Engine
 from typer.testing import CliRunner
 
 from factory.cli.app import app
@@ -13,20 +14,19 @@ from factory.mining.render import render_finding
 from factory.mining.settings import MiningSettings
 from logs_schema.records import Context
 from logs_schema.settings import HouseSettings
-from logs_schema.store import open_store, save_records
+from logs_schema.store import save_records
 
 LIE = "Hello. Riders pay 19 dollars to the Zurich office [1]."
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli_store: str) -> Any:
     monkeypatch.chdir(tmp_path)
     return lambda *arguments: CliRunner().invoke(app, list(arguments))
 
 
 @pytest.fixture
-def mined(run: Any, tmp_path: Path, make: Any) -> Any:
-    engine = open_store(f"sqlite:///{tmp_path}/groundmill.db")
+def mined(run: Any, engine: Engine, make: Any) -> Any:
     save_records(engine, [make(0), make(1, response=LIE), make(2, response="I don't know.")])
     assert run("mine").exit_code == 0
     return make(1).record_id

@@ -1,5 +1,5 @@
+from collections.abc import Callable
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +14,7 @@ from factory.mining.settings import MiningSettings
 from logs_schema.records import Context, Message, RagRecord
 from logs_schema.rows import FINDING, INTERACTION
 from logs_schema.settings import HouseSettings
-from logs_schema.store import open_store, save_records
+from logs_schema.store import save_records
 
 HOUSE = HouseSettings()
 LIE = "Riders pay 19 dollars to the Zurich office [1]."
@@ -92,13 +92,13 @@ def test_filling_again_changes_nothing(engine: Engine, make: Any) -> None:
     assert fill_queue(engine, MiningSettings(budget=5, audit_share=0.25)).added == {}
 
 
-def test_the_audit_slice_does_not_depend_on_miner_or_import(tmp_path: Path, make: Any) -> None:
+def test_the_audit_slice_does_not_depend_on_miner_or_import(fresh: Callable[[], Engine], make: Any) -> None:
     lies = [asked(make, n, response=LIE) for n in range(80)]
     good = [asked(make, n) for n in range(80)]
     given = MiningSettings(budget=25, audit_share=0.2)
     picked = []
-    for name, records in (("lies", lies), ("good", good), ("reversed", lies[::-1])):
-        engine = open_store(f"sqlite:///{tmp_path}/{name}.db")
+    for records in (lies, good, lies[::-1]):
+        engine = fresh()
         save_records(engine, records)
         mine(engine, given, HOUSE)
         items = queue(engine)

@@ -3,7 +3,7 @@ import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from logs_schema.records import Context, Feedback, FeedbackKind, RagRecord
 from logs_schema.rows import FINDING, INTERACTION
 from logs_schema.scores import Scores
 from logs_schema.settings import HouseSettings
-from logs_schema.store import open_store, save_feedback, save_records
+from logs_schema.store import save_feedback, save_records
 from logs_schema.taxonomy import Failure, Route
 
 HOUSE = HouseSettings()
@@ -74,11 +74,11 @@ def test_new_thresholds_mine_again(engine: Engine, make: Any) -> None:
     assert (again.mined, again.failures) == (3, {"none": 3})
 
 
-def test_order_and_batches_of_imports_change_no_verdict(tmp_path: Path, make: Any) -> None:
+def test_order_and_batches_of_imports_change_no_verdict(fresh: Callable[[], Engine], make: Any) -> None:
     records = [make(n, response=LIE if n % 3 else make().response, user_id=f"u{n % 4}") for n in range(40)]
     found = []
-    for name, parts in (("one", [records]), ("other", [records[::-1][:13], records])):
-        engine = open_store(f"sqlite:///{tmp_path}/{name}.db")
+    for parts in ([records], [records[::-1][:13], records]):
+        engine = fresh()
         for part in parts:
             save_records(engine, part)
             mine(engine, SETTINGS, HOUSE, batch=7)

@@ -1,3 +1,5 @@
+"""New, empty stores for tests: on SQLite, or on the PostgreSQL server that `GROUNDMILL_TEST_POSTGRES` names."""
+
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -7,7 +9,8 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import Engine, NullPool, create_engine, make_url, text
+from sqlalchemy import Engine, NullPool, create_engine, make_url, select, text
+from sqlmodel import SQLModel
 
 from logs_schema.store import open_store
 
@@ -15,20 +18,20 @@ SERVER = os.environ.get("GROUNDMILL_TEST_POSTGRES")
 """URL of a PostgreSQL database whose role may create others: the tests then run there instead of on SQLite."""
 
 sqlite_only = pytest.mark.skipif(SERVER is not None, reason="about SQLite's file")
+postgres_only = pytest.mark.skipif(SERVER is None, reason="about PostgreSQL's server")
 
-OPENED: list[Engine] = []
 NewStore = Callable[[Path], str]
 """Folder to URL of a new, empty store; on SQLite it is `store.db` in that folder."""
 
 
-@pytest.fixture(scope="session")
-def new_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NewStore]:
-    """New stores as copies of an empty, migrated one: migrating takes longer than a whole test."""
+@contextmanager
+def stores(folder: Path) -> Iterator[NewStore]:
+    """Makes stores as copies of an empty, migrated one: migrating takes longer than a whole test."""
     if SERVER:
         with _databases(SERVER) as make:
             yield make
         return
-    migrated = tmp_path_factory.mktemp("migrated") / "store.db"
+    migrated = folder / "store.db"
     open_store(f"sqlite:///{migrated}").dispose()
 
     def copy(folder: Path) -> str:
@@ -38,15 +41,24 @@ def new_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NewStore]:
     yield copy
 
 
+def words_in(engine: Engine) -> str:
+    """Everything that the rows of a store say."""
+    with engine.connect() as connection:
+        return "\n".join(
+            str(row) for table in SQLModel.metadata.sorted_tables for row in connection.execute(select(table))
+        )
+
+
 @contextmanager
 def _databases(server: str) -> Iterator[NewStore]:
     admin = create_engine(server, isolation_level="AUTOCOMMIT", poolclass=NullPool)
     names = [f"groundmill_test_{uuid4().hex[:12]}"]
     numbers = count()
 
-    def run(statement: str) -> None:
+    def run(*statements: str) -> None:
         with admin.connect() as connection:
-            connection.execute(text(statement))
+            for statement in statements:
+                connection.execute(text(statement))
 
     def url(name: str) -> str:
         return make_url(server).set(database=name).render_as_string(hide_password=False)
@@ -61,35 +73,4 @@ def _databases(server: str) -> Iterator[NewStore]:
         open_store(url(names[0])).dispose()
         yield copy
     finally:
-        for name in names:
-            run(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
-
-
-@pytest.fixture
-def store_url(tmp_path: Path, new_store: NewStore) -> str:
-    return new_store(tmp_path)
-
-
-@pytest.fixture
-def engine(store_url: str) -> Iterator[Engine]:
-    engine = open_store(store_url)
-    yield engine
-    engine.dispose()
-
-
-@pytest.fixture(scope="session")
-def fresh(new_store: NewStore, tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Engine]:
-    """A new empty store at every call, for property tests; it is closed after the test at the latest."""
-
-    def make() -> Engine:
-        OPENED.append(open_store(new_store(tmp_path_factory.mktemp("fresh"))))
-        return OPENED[-1]
-
-    return make
-
-
-@pytest.fixture(autouse=True)
-def closed() -> Iterator[None]:
-    yield
-    while OPENED:
-        OPENED.pop().dispose()
+        run(*(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)" for name in names))
