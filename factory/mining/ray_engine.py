@@ -178,9 +178,8 @@ def _opened(file: Path) -> "pq.ParquetFile":
         raise InputError(f"{file} cannot be read as a Parquet file: {' '.join(str(error).split())[:200]}") from error
     lacking = {"record_id", "content_hash", "prompt"} - set(opened.schema_arrow.names)
     if lacking:
-        raise InputError(
-            f"{file} is no export of this version ({', '.join(sorted(lacking))}): run `factory logs export`."
-        )
+        names = ", ".join(sorted(lacking))
+        raise InputError(f"{file} is no export of this version (it lacks {names}): run `factory logs export` again.")
     return opened
 
 

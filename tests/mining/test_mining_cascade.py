@@ -9,6 +9,7 @@ from sqlalchemy import Engine, select
 from factory.mining.cascade import Cascade, Stage, aligned, unsettled
 from factory.mining.findings import load_finding
 from factory.mining.miner import mine, miner_version
+from factory.mining.render import render_finding
 from factory.mining.settings import JudgeSettings, MiningSettings, ModelSettings
 from logs_schema.records import RagRecord
 from logs_schema.rows import FINDING
@@ -115,6 +116,7 @@ def test_a_stage_turns_the_verdict_and_its_evidence_is_what_people_read(
     assert finding.failure is Failure.unfaithful and '"All plan prices include VAT' in finding.why
     assert finding.scores.stages == ("words", "model") and finding.scores.evidence == ()
     assert [one.note for one in finding.evidence if one.kind == "unsupported"] == ["the model says so"]
+    assert "Measured by: words, then model" in render_finding(record, finding).plain
     assert [(stage.name, stage.saw) for stage in report.stages] == [("words", 1), ("model", 1)]
     assert "model saw 1 records, settled 0" in report.text()
 

@@ -182,7 +182,7 @@ def test_a_token_classifier_marks_the_sentence_of_its_tokens(token_model: str, m
 @pytest.mark.slow
 def test_long_answers_and_long_contexts_are_read_to_their_end(token_model: str, pair_model: str, make: Any) -> None:
     filler = " ".join(f"Word{n % 40} word{n % 7}." for n in range(300))
-    answer = filler[:3000] + " Word3 banana."
+    answer = filler[:2000] + " Word3 banana."
     (scores,) = scored(ModelSettings(name=token_model), make(1, response=answer, contexts=(Context(text=filler),)))
     assert scores.faithfulness < 0.2
     worst = min(scores.evidence, key=lambda one: one.score)
