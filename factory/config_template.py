@@ -41,11 +41,15 @@ def render() -> str:
 def _section(name: str, section: type[Section]) -> str:
     lines = ["", f"[{name}]"]
     comments = _attribute_docstrings(section)
+    parts = []
     for key, field in section.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
+            parts.append(_section(f"{name}.{key}", field.annotation))
+            continue
         lines += [f"# {line}" for line in comments.get(key, "").splitlines()]
         default = _toml(field)
         lines.append(f"# {key} is not set" if default is None else f"# {key} = {default}")
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines) + "\n" + "".join(parts)
 
 
 def _toml(field: FieldInfo) -> str | None:

@@ -17,7 +17,7 @@ from logs_schema.settings import HouseSettings, ImportSettings, PiiSettings, Sec
 from training.settings import EvaluationSettings, GateSettings, TrainingSettings
 
 CONFIG_FILE = "factory.toml"
-NOT_SETTINGS = {"FACTORY_ARGILLA_API_KEY", "FACTORY_COLLECT_TOKEN", "FACTORY_CONFIG"}
+NOT_SETTINGS = {"FACTORY_ARGILLA_API_KEY", "FACTORY_COLLECT_TOKEN", "FACTORY_CONFIG", "FACTORY_JUDGE_API_KEY"}
 """Variables of the same prefix that are not settings: secrets, and the path of the file itself."""
 
 

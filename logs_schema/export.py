@@ -95,8 +95,9 @@ def _row(record: RagRecord, finding: Mapping[str, Any] | None, reviews: Sequence
     mined = {f"finding_{name}": finding[name] if finding else None for name in FINDING_COLUMNS}
     prompt = {"prompt_hash": record.prompt.hash, "system_prompt": record.prompt.system} if record.prompt else {}
     return {
-        **record.model_dump(exclude={"prompt"}),
+        **record.model_dump(),
         "record_id": record.record_id,
+        "content_hash": record.content_hash,
         **prompt,
         **mined,
         "reviews": reviews,
@@ -115,12 +116,13 @@ def _schema() -> "pa.Schema":
     review = {**dict.fromkeys(REVIEW_COLUMNS, text), "audit": pa.bool_(), "reviewed_at": moment}
     finding = {"secondary": texts, "confidence": number, "mined_at": moment}
     columns = {
-        **dict.fromkeys(("record_id", "source", "source_id"), text),
+        **dict.fromkeys(("record_id", "content_hash", "source", "source_id"), text),
         "occurred_at": moment,
         "query": text,
         "history": pa.list_(pa.struct({"role": text, "content": text})),
         "contexts": pa.list_(pa.struct(context)),
         **dict.fromkeys(("response", "reference", "system_prompt", "prompt_hash", "prompt_version"), text),
+        "prompt": pa.struct(dict.fromkeys(("system", "passage", "joiner", "user"), text)),
         "truncated": pa.bool_(),
         "model": text,
         "latency_ms": number,

@@ -6,25 +6,6 @@ from typing import Any
 from logs_schema.records import RagRecord, Value
 
 
-class Scores(Value):
-    """Measurements of one record; None means not measured."""
-
-    faithfulness: float | None = None
-    """0 to 1: how far the response is supported by the contexts."""
-    sufficiency: float | None = None
-    """0 to 1: how likely the contexts hold the answer to the query."""
-    abstained: bool | None = None
-    """True when the response opens with "I don't know" in some wording."""
-    citations: tuple[int, ...] = ()
-    """Passage numbers that the response cites, in order of appearance (numbers start at 1)."""
-    citation_validity: float | None = None
-    """Share of citations that are in range and support their sentence; None without citations."""
-    query_coverage: float | None = None
-    """0 to 1: weighted share of the query's content words found in the best passage."""
-    completeness: float | None = None
-    """0 to 1: how much of what the best evidence sentence holds the response repeats."""
-
-
 class Span(Value):
     """A stretch of text, by character offsets into the text named."""
 
@@ -45,6 +26,31 @@ class Evidence(Value):
     score: float | None = None
     document: str | None = None
     """Document of the corpus that the note quotes, though it was not retrieved."""
+
+
+class Scores(Value):
+    """Measurements of one record; None means not measured."""
+
+    faithfulness: float | None = None
+    """0 to 1: how far the response is supported by the contexts."""
+    sufficiency: float | None = None
+    """0 to 1: how likely the contexts hold the answer to the query."""
+    abstained: bool | None = None
+    """True when the response opens with "I don't know" in some wording."""
+    citations: tuple[int, ...] = ()
+    """Passage numbers that the response cites, in order of appearance (numbers start at 1)."""
+    citation_validity: float | None = None
+    """Share of citations that are in range and support their sentence; None without citations."""
+    query_coverage: float | None = None
+    """0 to 1: weighted share of the query's content words found in the best passage."""
+    completeness: float | None = None
+    """0 to 1: how much of what the best evidence sentence holds the response repeats."""
+    stages: tuple[str, ...] = ()
+    """Stages of the miner that measured something, in order; the last one decided."""
+    pending: str | None = None
+    """Why a stage that should have looked at it did not, such as a cost cap: it is due for mining again."""
+    evidence: tuple[Evidence, ...] = ()
+    """What a stage says of single sentences of the response: `supported` or `unsupported`, and how far."""
 
 
 Scorer = Callable[[Sequence[RagRecord]], Sequence[Scores]]

@@ -235,7 +235,9 @@ def iter_records(
     if ids is None:
         query = select(INTERACTION.c.id, INTERACTION.c.occurred_at)
         query = query.where(INTERACTION.c.occurred_at >= since) if since else query
-        yield from _pages(engine, query.where(INTERACTION.c.source == source) if source else query, batch)
+        query = query.where(INTERACTION.c.source == source) if source else query
+        for found in _pages(engine, query, batch):
+            yield from _loaded(engine, found)
         return
     keys: list[tuple[datetime, str]] = []
     for some in chunks(sorted(set(ids))):
@@ -243,10 +245,7 @@ def iter_records(
             wanted = select(INTERACTION.c.occurred_at, INTERACTION.c.id).where(INTERACTION.c.id.in_(some))
             keys += [(row.occurred_at, row.id) for row in connection.execute(wanted)]
     for page in chunks(sorted(keys), batch):
-        with engine.connect() as connection:
-            records = list(load(connection, [identifier for _, identifier in page]).values())
-        if records:
-            yield records
+        yield from _loaded(engine, [identifier for _, identifier in page])
 
 
 def load_records(engine: Engine, ids: Sequence[str]) -> dict[str, RagRecord]:
@@ -254,8 +253,8 @@ def load_records(engine: Engine, ids: Sequence[str]) -> dict[str, RagRecord]:
     return {record.record_id: record for batch in iter_records(engine, ids=ids) for record in batch}
 
 
-def iter_unmined(engine: Engine, miner_version: str, batch: int = CHUNK) -> Iterator[list[RagRecord]]:
-    """Records without a finding of this miner version on their present content, as `iter_records`.
+def iter_unmined(engine: Engine, miner_version: str, batch: int = CHUNK) -> Iterator[list[str]]:
+    """Ids of records without a finding of this miner version on their present content, by (occurred_at, id).
 
     The caller may write findings between batches: a record comes once.
     """
@@ -265,7 +264,8 @@ def iter_unmined(engine: Engine, miner_version: str, batch: int = CHUNK) -> Iter
         FINDING.c.record_hash != INTERACTION.c.content_hash,
     )
     joined = INTERACTION.outerjoin(FINDING, FINDING.c.interaction_id == INTERACTION.c.id)
-    yield from _pages(engine, select(INTERACTION.c.id, INTERACTION.c.occurred_at).select_from(joined).where(due), batch)
+    query = select(INTERACTION.c.id, INTERACTION.c.occurred_at).select_from(joined).where(due)
+    yield from _pages(engine, query, batch)
 
 
 def resolve_id(engine: Engine, text: str) -> str:
@@ -292,17 +292,24 @@ def resolve_id(engine: Engine, text: str) -> str:
     )
 
 
-def _pages(engine: Engine, query: Select[Any], batch: int) -> Iterator[list[RagRecord]]:
-    """Records of a query for (id, occurred_at), a page at a time, each page from where the last ended."""
+def _loaded(engine: Engine, ids: Sequence[str]) -> Iterator[list[RagRecord]]:
+    """The records of a page, unless all of them were removed meanwhile."""
+    with engine.connect() as connection:
+        records = list(load(connection, ids).values())
+    if records:
+        yield records
+
+
+def _pages(engine: Engine, query: Select[Any], batch: int) -> Iterator[list[str]]:
+    """Ids of a query for (id, occurred_at), a page at a time, each page from where the last ended."""
     moment, identifier = INTERACTION.c.occurred_at, INTERACTION.c.id
     page = query.order_by(moment, identifier).limit(batch)
     while True:
         with engine.connect() as connection:
             keys = connection.execute(page).all()
-            records = list(load(connection, [key.id for key in keys]).values())
         if not keys:
             return
-        yield records
+        yield [key.id for key in keys]
         last = keys[-1]
         after = or_(moment > last.occurred_at, and_(moment == last.occurred_at, identifier > last.id))
         page = query.where(after).order_by(moment, identifier).limit(batch)

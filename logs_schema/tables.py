@@ -253,6 +253,20 @@ class FindingRow(SQLModel, table=True):
     mined_at: datetime = Field(default_factory=now, sa_column=_moment())
 
 
+class Judgement(SQLModel, table=True):
+    """What the judge of the miner said of one interaction, so that it is not asked twice."""
+
+    interaction_id: str = Field(
+        sa_column=Column(String(), ForeignKey("interaction.id", ondelete="CASCADE"), primary_key=True)
+    )
+    key: str
+    """Hash of what was asked: question, passages, answer, instructions and model."""
+    verdict: dict[str, Any] = Field(sa_column=Column(JSON(), nullable=False))
+    tokens: int
+    """Tokens that it cost."""
+    judged_at: datetime = Field(default_factory=now, sa_column=_moment())
+
+
 class QueueItem(SQLModel, table=True):
     """A record that curators should see."""
 

@@ -98,6 +98,13 @@ class Signal(StrEnum):
     """The session ended right after an answer that had already failed: a weak sign."""
 
 
+class MiningEngine(StrEnum):
+    """Where the miner judges records."""
+
+    local = "local"
+    ray = "ray"
+
+
 class Decision(StrEnum):
     """What a curator decided about one record."""
 

@@ -1,23 +1,48 @@
 """`factory mine`, `factory findings` and `factory queue`."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from factory.cli.common import AsJson, emit, settings_of, store_of, track
-from logs_schema.taxonomy import Failure, Route
+from logs_schema.taxonomy import Failure, MiningEngine, Route
 
 findings_app = typer.Typer(no_args_is_help=True, help="What the miner found: list findings, or look at one.")
 queue_app = typer.Typer(no_args_is_help=True, help="What waits for review.")
 
 
-def mine(ctx: typer.Context, as_json: AsJson = False) -> None:
+def mine(
+    ctx: typer.Context,
+    workers: Annotated[
+        int | None,
+        typer.Option("--workers", "-w", min=1, max=256, help="Processes, or Ray actors. [default: [mining] workers]"),
+    ] = None,
+    engine: Annotated[
+        MiningEngine, typer.Option("--engine", help="This machine, or the Ray cluster in $RAY_ADDRESS.")
+    ] = MiningEngine.local,
+    parquet: Annotated[
+        Path | None, typer.Option("--parquet", help="With --engine ray: read records from this `logs export`.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
     """Find bad answers whose context was good in what was imported, and fill the review queue."""
     from factory.mining.miner import mine as mine_store
-    from logs_schema.errors import NotReadyError
+    from logs_schema.errors import ConfigurationError, NotReadyError
 
+    if parquet and engine is not MiningEngine.ray:
+        raise ConfigurationError("--parquet goes with --engine ray: this machine reads records from the store.")
     settings = settings_of(ctx)
-    report = mine_store(store_of(ctx), settings.mining, settings.house, signals=settings.signals, track=track)
+    report = mine_store(
+        store_of(ctx),
+        settings.mining,
+        settings.house,
+        signals=settings.signals,
+        workers=workers,
+        run_on=engine,
+        parquet=parquet,
+        track=track,
+    )
     if report.total == 0:
         raise NotReadyError("The store holds no records to mine: run `factory import FILE` first.")
     emit(report, as_json)

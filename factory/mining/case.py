@@ -65,11 +65,22 @@ def read_case(
         settings=settings,
         found=found,
         answer=answer_in(record, found),
-        judged=supports(record.response, found, abstention.claims if abstention.abstains else None),
+        judged=_told(supports(record.response, found, abstention.claims if abstention.abstains else None), scores),
         refuses=bool(scores.abstained) and not abstention.claims,
         opinion=read_feedback(record, house.abstention),
         stale=_stale(record, versions),
     )
+
+
+def _told(judged: list[Support], scores: Scores) -> list[Support]:
+    """Support of the sentences, with what a dearer stage says of one in the place of what its words say."""
+    told = {(one.spans[0].start, one.spans[0].end): one.score for one in scores.evidence if one.spans}
+    found = []
+    for support in judged:
+        start, end = support.sentence
+        said = [score for (a, b), score in told.items() if a < end and start < b and score is not None]
+        found.append(support._replace(score=min(said)) if said else support)
+    return found
 
 
 def _stale(record: RagRecord, versions: History) -> dict[int, Version]:

@@ -25,7 +25,7 @@ def evidence(case: Case, failures: dict[Failure, float]) -> tuple[Evidence, ...]
     """What a person can check: sentences against passages, citations, feedback, versions."""
     found: list[Evidence] = []
     for support in _worst(case)[:SHOWN]:
-        note = (
+        note = _noted(case, support) or (
             f"not in any passage: {', '.join(support.missing[:SHOWN])}" if support.missing else "said differently there"
         )
         spans = [Span(where="response", start=support.sentence.start, end=support.sentence.end)]
@@ -83,6 +83,15 @@ def why(case: Case, failures: dict[Failure, float]) -> str:
             return _refused(case)
         case _:
             return _nothing(case)
+
+
+def _noted(case: Case, support: Support) -> str | None:
+    """What a dearer stage says of a sentence."""
+    start, end = support.sentence
+    for one in case.scores.evidence:
+        if one.spans and one.spans[0].start < end and start < one.spans[0].end and one.kind == "unsupported":
+            return one.note
+    return None
 
 
 def _refused(case: Case) -> str:

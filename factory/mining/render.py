@@ -94,6 +94,8 @@ def _in_words(scores: Scores) -> Sequence[str]:
     lines = [f"{name}: {_degree(value)}" for name, value in degrees]
     if scores.abstained is not None:
         lines.append(f'It opens with "I don\'t know": {"yes" if scores.abstained else "no"}')
+    if len(scores.stages) > 1:
+        lines.append(f"Measured by: {', then '.join(scores.stages)}")
     return lines
 
 

@@ -1,4 +1,6 @@
-"""`[mining]`: thresholds of the rules, and the review budget."""
+"""`[mining]`: thresholds of the rules, the optional stages, and the review budget."""
+
+from typing import Literal
 
 from pydantic import Field, model_validator
 
@@ -16,6 +18,54 @@ class SignalSettings(Section):
     """Tags of a record that say that a person had to take over; case does not matter."""
 
 
+class ModelSettings(Section):
+    """`[mining.model]`: a groundedness model that looks at what the cheaper stages leave unsettled."""
+
+    name: str = ""
+    """Folder, or id on the Hugging Face hub, of a token classifier (LettuceDetect) or a sequence classifier over
+    (premise, claim) pairs (MiniCheck, HHEM, NLI); empty: no such stage. Safetensors only, and no remote code."""
+    kind: Literal["auto", "token", "sequence"] = "auto"
+    """What it classifies; auto reads it off the model's configuration."""
+    threshold: float = Field(default=0.5, gt=0, lt=1)
+    """From this probability of being supported on, the model takes a sentence for supported."""
+    supported_label: str | None = None
+    """Name or number of the label that means "supported", when its name does not tell."""
+    batch: int = Field(default=16, ge=1)
+    """Windows in one forward pass."""
+    max_tokens: int | None = Field(default=None, ge=128)
+    """Tokens of a window at most; not set: what the model can take, at most 4096. Longer contexts are split."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+
+class JudgeSettings(Section):
+    """`[mining.judge]`: a language model that is asked about what all other stages leave unsettled."""
+
+    base_url: str = ""
+    """Of an OpenAI-compatible endpoint, such as `http://localhost:8000/v1`; empty: nobody is asked. It is sent
+    questions, passages and answers. Its key, when it wants one, is `$FACTORY_JUDGE_API_KEY`."""
+    model: str = ""
+    """Name of the model there."""
+    max_requests: int = Field(default=1000, ge=1)
+    """Requests of one run at most, repeated ones included; the rest stays unsettled until the next run."""
+    max_tokens: int = Field(default=2_000_000, ge=1)
+    """Tokens of one run at most, sent and received."""
+    max_output_tokens: int = Field(default=800, ge=100)
+    """Tokens of one reply at most."""
+    concurrency: int = Field(default=4, ge=1, le=64)
+    """Requests at a time."""
+    timeout_seconds: float = Field(default=60.0, gt=0)
+    retries: int = Field(default=4, ge=0, le=10)
+    """How often a request is repeated when the endpoint is busy, broken or silent."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> "JudgeSettings":
+        if self.base_url and not self.base_url.startswith(("http://", "https://")):
+            raise ValueError("base_url must begin with http:// or https://")
+        if bool(self.base_url) is not bool(self.model):
+            raise ValueError("base_url and model go together: give both, or neither")
+        return self
+
+
 class MiningSettings(Section):
     """`[mining]`. Thresholds do not transfer between deployments: look at `factory findings` and set yours."""
 
@@ -30,6 +80,10 @@ class MiningSettings(Section):
     sufficiently) makes it a `retrieval_miss`."""
     uncovered: float = Field(default=0.35, gt=0, le=1)
     """Below this coverage by the best passage of the documents feed a question is a `knowledge_gap`."""
+    unsettled: float = Field(default=0.15, ge=0, le=1)
+    """Scores nearer than this to their threshold are unsettled: the optional stages look at those records."""
+    workers: int = Field(default=1, ge=1, le=256)
+    """Processes that judge records; each searches the corpus with an index of its own."""
     citations: bool = True
     """Whether answers must cite their passages as [n]."""
     format_regex: str | None = None
@@ -54,6 +108,8 @@ class MiningSettings(Section):
     per_user: int = Field(default=20, ge=1)
     """Records of one user that may be queued at a time, so that nobody can flood the queue."""
     seed: int = 17
+    model: ModelSettings = ModelSettings()
+    judge: JudgeSettings = JudgeSettings()
 
     @model_validator(mode="after")
     def _format_compiles(self) -> "MiningSettings":

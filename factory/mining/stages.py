@@ -1,0 +1,42 @@
+"""The optional, dearer stages that the settings ask for."""
+
+from typing import Any
+
+from sqlalchemy import Engine
+
+from factory.mining.batch import Rules
+from factory.mining.cascade import Stage
+from factory.mining.settings import MiningSettings
+
+
+def dear_stages(engine: Engine, rules: Rules) -> list[Stage]:
+    """Stages that one process runs for all: they have one copy of a model, or one budget.
+
+    Raises:
+        NotReadyError: what a stage needs is not installed.
+        ConfigurationError: its model cannot be used.
+    """
+    stages = []
+    if rules.settings.model.name:
+        from factory.mining.model import model_stage
+
+        stages.append(model_stage(rules.settings, rules.house))
+    if rules.settings.judge.base_url:
+        from factory.mining.judge import judge_stage
+
+        stages.append(judge_stage(engine, rules.settings))
+    return stages
+
+
+def identity(settings: MiningSettings) -> dict[str, Any]:
+    """What verdicts owe to the dearer stages, for the miner's version: nothing without them."""
+    found: dict[str, Any] = {}
+    if settings.model.name:
+        found["model"] = settings.model.model_dump(exclude={"batch", "device"})
+    if settings.judge.base_url:
+        from factory.mining.judge import prompt_hash
+
+        found["judge"] = {"model": settings.judge.model, "prompt": prompt_hash()}
+    if found:
+        found["unsettled"] = settings.unsettled
+    return found
