@@ -1,6 +1,6 @@
 """What a RAG system logged, and every table that the factory keeps about it.
 
-This package is light (pydantic and sqlmodel only), so that a production application can
+This package is light (pydantic, orjson and sqlmodel only), so that a production application can
 install it and write records itself.
 """
 

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, Engine, and_, case, exists, func, or_, select
 
-from logs_schema.records import FeedbackKind, UtcDatetime, Value
-from logs_schema.rows import CONTEXT, FEEDBACK, INTERACTION, PASSAGE, chunks
+from logs_schema.records import FeedbackKind, UtcDatetime, Value, passage_hash
+from logs_schema.rows import CONTEXT, FEEDBACK, INTERACTION, chunks
 
 WIDEST = 22
 
@@ -216,16 +216,14 @@ def coverage_where(connection: Connection, *where: ColumnElement[bool]) -> Cover
         "with_model": func.count(columns.model),
         "with_latency": func.count(columns.latency_ms),
     }
-    links = CONTEXT.join(PASSAGE, PASSAGE.c.hash == CONTEXT.c.passage_hash)
     of_contexts = {
         "contexts": func.count(),
-        "contexts_with_text": counted(PASSAGE.c.text != ""),
+        "contexts_with_text": counted(CONTEXT.c.passage_hash != passage_hash("")),
         "contexts_with_document": func.count(CONTEXT.c.doc_id),
         "contexts_with_date": counted(or_(CONTEXT.c.updated_at.is_not(None), CONTEXT.c.version.is_not(None))),
         "contexts_with_groups": func.count(CONTEXT.c.groups),
     }
-    if where:
-        links = links.join(INTERACTION, columns.id == CONTEXT.c.interaction_id)
+    links = CONTEXT.join(INTERACTION, columns.id == CONTEXT.c.interaction_id) if where else CONTEXT
     records = connection.execute(select(*of_records.values()).select_from(INTERACTION).where(*where)).one()
     contexts = connection.execute(select(*of_contexts.values()).select_from(links).where(*where)).one()
     return Coverage(**dict(zip([*of_records, *of_contexts], [*records, *contexts], strict=True)))

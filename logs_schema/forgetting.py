@@ -21,8 +21,8 @@ from logs_schema.rows import (
     WATERMARK,
     chunks,
     drop_orphans,
-    load,
     put,
+    rehash,
 )
 from logs_schema.tables import DatasetRow, ForgottenExample, QueueItem, Review, now
 from logs_schema.taxonomy import QueueReason, Split
@@ -192,9 +192,7 @@ def forget_feedback_by(connection: Connection, names: Sequence[str]) -> int:
     theirs = FEEDBACK.c.by.in_(names)
     traces = connection.execute(select(FEEDBACK.c.source, FEEDBACK.c.source_id).where(theirs).distinct()).all()
     count = connection.execute(delete(FEEDBACK).where(theirs)).rowcount
-    for record in load(connection, [record_id(*trace) for trace in traces]).values():
-        changed = update(INTERACTION).where(INTERACTION.c.id == record.record_id)
-        connection.execute(changed.values(content_hash=record.content_hash))
+    rehash(connection, [Trace(*trace) for trace in traces])
     return count
 
 

@@ -1,23 +1,21 @@
 """Rows to and from records, on a connection that the caller opened. `store` is the way in; only it comes here."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Row, Table, and_, delete, exists, select
+from sqlalchemy import Connection, Table, and_, bindparam, delete, exists, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from logs_schema.records import (
-    Context,
     Feedback,
     FeedbackKind,
-    Message,
     PromptTemplate,
     RagRecord,
     Trace,
-    passage_hash,
+    record_id,
 )
 from logs_schema.tables import (
     ContextLink,
@@ -56,6 +54,13 @@ SAME_COLUMNS = (
 """Fields of RagRecord that are columns of the same name and type."""
 CONTEXT_COLUMNS = ("doc_id", "title", "url", "version", "updated_at", "score")
 EARLIEST = datetime.min.replace(tzinfo=UTC)
+_INTERACTIONS = select(*(INTERACTION.c[name] for name in ("id", "prompt_hash", "history", "tags", *SAME_COLUMNS)))
+_CONTEXT_FIELDS = ("text", "groups", *CONTEXT_COLUMNS)
+_CONTEXTS = (
+    select(CONTEXT.c.interaction_id, PASSAGE.c.text, *(CONTEXT.c[name] for name in _CONTEXT_FIELDS[1:]))
+    .join(PASSAGE, PASSAGE.c.hash == CONTEXT.c.passage_hash)
+    .order_by(CONTEXT.c.interaction_id, CONTEXT.c.rank)
+)
 
 
 def put(connection: Connection, table: Table, rows: Iterable[dict[str, Any]], *, replace: bool) -> None:
@@ -63,13 +68,25 @@ def put(connection: Connection, table: Table, rows: Iterable[dict[str, Any]], *,
     batch = list(rows)
     if not batch:
         return
+    names = list(batch[0])
     insert = (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(table)
     keys = [column.name for column in table.primary_key]
-    others = {name: insert.excluded[name] for name in batch[0] if name not in keys}
+    others = {name: insert.excluded[name] for name in names if name not in keys}
     statement = (
         insert.on_conflict_do_update(index_elements=keys, set_=others) if replace else insert.on_conflict_do_nothing()
     )
-    connection.execute(statement, batch)
+    compiled = statement.compile(dialect=connection.dialect, column_keys=names)
+    names = compiled.positiontup or names
+    # converted here, a column at a time: SQLAlchemy takes several times as long for every row
+    values = zip(*(_converted(connection, table, name, batch) for name in names), strict=True)
+    rows_or_tuples = list(values) if compiled.positional else [dict(zip(names, each, strict=True)) for each in values]
+    connection.exec_driver_sql(str(compiled), rows_or_tuples)
+
+
+def _converted(connection: Connection, table: Table, name: str, rows: Sequence[dict[str, Any]]) -> list[Any]:
+    """A column of the rows as the driver takes it."""
+    convert = table.c[name].type.dialect_impl(connection.dialect).bind_processor(connection.dialect)
+    return [convert(row[name]) for row in rows] if convert else [row[name] for row in rows]
 
 
 def prompt_row(prompt: PromptTemplate) -> dict[str, Any]:
@@ -77,10 +94,13 @@ def prompt_row(prompt: PromptTemplate) -> dict[str, Any]:
     return {"hash": prompt.hash, "template": prompt.model_dump(mode="json")}
 
 
-def interaction_row(record: RagRecord, content_hash: str, imported_at: datetime) -> dict[str, Any]:
+def interaction_row(
+    record: RagRecord, content_hash: str, line_hash: str | None, imported_at: datetime
+) -> dict[str, Any]:
     """Row of `interaction`."""
     return {
         **{name: getattr(record, name) for name in SAME_COLUMNS},
+        "line_hash": line_hash,
         "id": record.record_id,
         "content_hash": content_hash,
         "history": [message.model_dump() for message in record.history] or None,
@@ -90,14 +110,15 @@ def interaction_row(record: RagRecord, content_hash: str, imported_at: datetime)
     }
 
 
-def context_rows(record: RagRecord) -> Iterator[dict[str, Any]]:
-    """Rows of `context`, by rank."""
+def context_rows(record: RagRecord, passages: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+    """Rows of `context`, by rank; `passages` gives the hash of each text."""
+    identifier = record.record_id
     for rank, context in enumerate(record.contexts):
         yield {
             **{name: getattr(context, name) for name in CONTEXT_COLUMNS},
-            "interaction_id": record.record_id,
+            "interaction_id": identifier,
             "rank": rank,
-            "passage_hash": passage_hash(context.text),
+            "passage_hash": passages[context.text],
             "groups": None if context.groups is None else list(context.groups),
         }
 
@@ -109,45 +130,36 @@ def in_order(events: Iterable[Feedback]) -> tuple[Feedback, ...]:
 
 def load(connection: Connection, ids: Sequence[str]) -> dict[str, RagRecord]:
     """Records by id, ordered by (occurred_at, id); ids that do not exist are left out."""
-    records: list[RagRecord] = []
+    found: list[tuple[str, RagRecord]] = []
     for some in chunks(ids):
-        rows = connection.execute(select(INTERACTION).where(INTERACTION.c.id.in_(some))).all()
+        rows = connection.execute(_INTERACTIONS.where(INTERACTION.c.id.in_(some))).all()
         contexts = _contexts_of(connection, some)
         feedback = feedback_of(connection, [Trace(row.source, row.source_id) for row in rows])
         prompts = _prompts_of(connection, {row.prompt_hash for row in rows if row.prompt_hash})
-        for row in rows:
-            prompt = prompts[row.prompt_hash] if row.prompt_hash else None
-            trace = Trace(row.source, row.source_id)
-            records.append(_record(row, contexts[row.id], feedback.get(trace, ()), prompt))
-    records.sort(key=lambda record: (record.occurred_at, record.record_id))
-    return {record.record_id: record for record in records}
+        for identifier, prompt_hash, history, tags, *same in rows:
+            values = dict(zip(SAME_COLUMNS, same, strict=True))
+            # validated as one: pydantic makes the parts from dicts faster than Python makes them one by one
+            record = RagRecord.model_validate(
+                {
+                    **values,
+                    "history": history or (),
+                    "contexts": contexts[identifier],
+                    "prompt": prompts[prompt_hash] if prompt_hash else None,
+                    "tags": tags or (),
+                    "feedback": feedback.get(Trace(values["source"], values["source_id"]), ()),
+                }
+            )
+            found.append((identifier, record))
+    found.sort(key=lambda each: (each[1].occurred_at, each[0]))
+    return dict(found)
 
 
-def _record(
-    row: Row[Any], contexts: list[Context], feedback: tuple[Feedback, ...], prompt: PromptTemplate | None
-) -> RagRecord:
-    return RagRecord(
-        **{name: getattr(row, name) for name in SAME_COLUMNS},
-        history=tuple(Message(**message) for message in row.history or ()),
-        contexts=tuple(contexts),
-        prompt=prompt,
-        tags=tuple(row.tags or ()),
-        feedback=feedback,
-    )
-
-
-def _contexts_of(connection: Connection, ids: Sequence[str]) -> dict[str, list[Context]]:
-    query = (
-        select(CONTEXT.c.interaction_id, CONTEXT.c.groups, PASSAGE.c.text, *(CONTEXT.c[n] for n in CONTEXT_COLUMNS))
-        .join(PASSAGE, PASSAGE.c.hash == CONTEXT.c.passage_hash)
-        .where(CONTEXT.c.interaction_id.in_(ids))
-        .order_by(CONTEXT.c.interaction_id, CONTEXT.c.rank)
-    )
-    found: dict[str, list[Context]] = defaultdict(list)
-    for interaction_id, groups, text, *same in connection.execute(query):
-        values = dict(zip(CONTEXT_COLUMNS, same, strict=True))
-        readers = None if groups is None else tuple(groups)
-        found[interaction_id].append(Context(text=text, groups=readers, **values))
+def _contexts_of(connection: Connection, ids: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+    """Fields of the contexts, by record."""
+    query = _CONTEXTS.where(CONTEXT.c.interaction_id.in_(ids))
+    found: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for interaction_id, *values in connection.execute(query):
+        found[interaction_id].append(dict(zip(_CONTEXT_FIELDS, values, strict=True)))
     return found
 
 
@@ -191,6 +203,15 @@ def content_hashes(connection: Connection, ids: Sequence[str]) -> dict[str, str]
         query = select(INTERACTION.c.id, INTERACTION.c.content_hash).where(INTERACTION.c.id.in_(some))
         found |= {row.id: row.content_hash for row in connection.execute(query)}
     return found
+
+
+def rehash(connection: Connection, traces: Iterable[Trace]) -> None:
+    """Bring records up to date whose feedback changed: they are due for mining, and no longer as a log line says."""
+    changed = load(connection, [record_id(*trace) for trace in traces]).values()
+    if changed:
+        statement = update(INTERACTION).where(INTERACTION.c.id == bindparam("record"))
+        values = [{"record": record.record_id, "hash": record.content_hash} for record in changed]
+        connection.execute(statement.values(content_hash=bindparam("hash"), line_hash=None), values)
 
 
 def chunks(items: Iterable[T], size: int = CHUNK) -> Iterator[list[T]]:

@@ -4,8 +4,9 @@ A passage text is stored once however often it was retrieved; everything here wo
 PostgreSQL alike, in bulk, with SQLAlchemy Core.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Select, and_, bindparam, delete, or_, select, update
@@ -13,7 +14,7 @@ from sqlalchemy import Connection, Engine, Select, and_, bindparam, delete, or_,
 from logs_schema.admission import admitted, admitted_feedback, admitted_traces
 from logs_schema.database import open_store, upgrade, writing
 from logs_schema.errors import InputError
-from logs_schema.records import Feedback, RagRecord, Trace, Value, passage_hash, record_id
+from logs_schema.records import Feedback, RagRecord, Trace, Value, passage_hash
 from logs_schema.rows import (
     CHUNK,
     CONTEXT,
@@ -32,6 +33,7 @@ from logs_schema.rows import (
     load,
     prompt_row,
     put,
+    rehash,
 )
 from logs_schema.tables import now
 
@@ -51,6 +53,9 @@ __all__ = [
     "upgrade",
     "writing",
 ]
+
+
+NO_LINES: Mapping[str, str | None] = MappingProxyType({})
 
 
 class SaveCounts(Value):
@@ -85,8 +90,13 @@ def save_feedback(engine: Engine, source: str, source_id: str, feedback: Sequenc
         return save_feedback_in(connection, {Trace(source, source_id): feedback})
 
 
-def save_in(connection: Connection, records: Sequence[RagRecord]) -> SaveCounts:
-    """As `save_records`, in the caller's transaction (see `database.writing`); forgotten ones are left out."""
+def save_in(
+    connection: Connection, records: Sequence[RagRecord], lines: Mapping[str, str | None] = NO_LINES
+) -> SaveCounts:
+    """As `save_records`, in the caller's transaction (see `database.writing`); forgotten ones are left out.
+
+    `lines` are record ids with the hash of the log line that says all of the record (see `importers.seen`).
+    """
     wanted = len({record.record_id for record in records})
     records = admitted(connection, records)
     given: dict[Trace, RagRecord] = {}
@@ -97,29 +107,49 @@ def save_in(connection: Connection, records: Sequence[RagRecord]) -> SaveCounts:
         events.setdefault(trace, []).extend(record.feedback)
     stored_feedback = feedback_of(connection, given)
     merged = {trace: _merge(stored_feedback.get(trace, ()), events[trace]) for trace in given}
-    full = [record.model_copy(update={"feedback": merged[trace]}) for trace, record in sorted(given.items())]
+    full = [_with_feedback(record, merged[trace]) for trace, record in sorted(given.items())]
     before = content_hashes(connection, [record.record_id for record in full])
     hashes = {record.record_id: record.content_hash for record in full}
     changed = [record for record in full if before.get(record.record_id) != hashes[record.record_id]]
     replaced = [record.record_id for record in changed if record.record_id in before]
+    as_before = hashes.keys() - {record.record_id for record in changed}
 
     put(connection, PROMPT, {r.prompt.hash: prompt_row(r.prompt) for r in changed if r.prompt}.values(), replace=False)
-    passages = {passage_hash(context.text): context.text for record in changed for context in record.contexts}
-    put(connection, PASSAGE, ({"hash": h, "text": text} for h, text in sorted(passages.items())), replace=False)
+    texts = {context.text for record in changed for context in record.contexts}
+    passages = {text: passage_hash(text) for text in texts}
+    rows = sorted((hash, text) for text, hash in passages.items())
+    put(connection, PASSAGE, ({"hash": hash, "text": text} for hash, text in rows), replace=False)
     old_prompts = _prompts(connection, replaced)
     old = _unlink(connection, replaced)
     imported_at = now()
     put(
         connection,
         INTERACTION,
-        [interaction_row(record, hashes[record.record_id], imported_at) for record in changed],
+        [interaction_row(r, hashes[r.record_id], lines.get(r.record_id), imported_at) for r in changed],
         replace=True,
     )
-    put(connection, CONTEXT, [row for record in changed for row in context_rows(record)], replace=False)
+    put(connection, CONTEXT, [row for record in changed for row in context_rows(record, passages)], replace=False)
+    _note_lines(connection, {name: lines[name] for name in sorted(as_before & lines.keys())})
     _put_feedback(connection, merged, stored_feedback)
     drop_orphans(connection, old, old_prompts)
     new = len(changed) - len(replaced)
     return SaveCounts(new=new, updated=len(replaced), unchanged=len(full) - len(changed), forgotten=wanted - len(full))
+
+
+def _with_feedback(record: RagRecord, feedback: tuple[Feedback, ...]) -> RagRecord:
+    return record if record.feedback == feedback else record.model_copy(update={"feedback": feedback})
+
+
+def _note_lines(connection: Connection, lines: Mapping[str, str | None]) -> None:
+    """Note the lines of records that stay as they are: the last one said nothing else."""
+    known: dict[str, str | None] = {}
+    for some in chunks(lines):
+        stored = select(INTERACTION.c.id, INTERACTION.c.line_hash).where(INTERACTION.c.id.in_(some))
+        known |= {row.id: row.line_hash for row in connection.execute(stored)}
+    lines = {name: line for name, line in lines.items() if known[name] != line}
+    if lines:
+        noted = update(INTERACTION).where(INTERACTION.c.id == bindparam("record")).values(line_hash=bindparam("line"))
+        connection.execute(noted, [{"record": name, "line": line} for name, line in lines.items()])
 
 
 def save_feedback_in(connection: Connection, feedback: Mapping[Trace, Sequence[Feedback]]) -> int:
@@ -128,7 +158,7 @@ def save_feedback_in(connection: Connection, feedback: Mapping[Trace, Sequence[F
     stored = feedback_of(connection, feedback)
     merged = {trace: _merge(stored.get(trace, ()), events) for trace, events in sorted(feedback.items())}
     count = _put_feedback(connection, merged, stored)
-    _rehash(connection, [trace for trace in merged if merged[trace] != stored.get(trace, ())])
+    rehash(connection, [trace for trace in merged if merged[trace] != stored.get(trace, ())])
     return count
 
 
@@ -158,17 +188,8 @@ def set_feedback_in(
             mine = and_(FEEDBACK.c.source == trace.source, FEEDBACK.c.source_id == trace.source_id)
             connection.execute(delete(FEEDBACK).where(mine, FEEDBACK.c.identifier.in_(sorted(gone))))
     _put_feedback(connection, changed, stored)
-    _rehash(connection, changed)
+    rehash(connection, changed)
     return len(changed)
-
-
-def _rehash(connection: Connection, traces: Iterable[Trace]) -> None:
-    """Bring the content hashes of records whose feedback changed up to date: they are due for mining then."""
-    changed = load(connection, [record_id(*trace) for trace in traces]).values()
-    if changed:
-        statement = update(INTERACTION).where(INTERACTION.c.id == bindparam("record"))
-        values = [{"record": record.record_id, "hash": record.content_hash} for record in changed]
-        connection.execute(statement.values(content_hash=bindparam("hash")), values)
 
 
 def _merge(stored: Sequence[Feedback], given: Sequence[Feedback]) -> tuple[Feedback, ...]:

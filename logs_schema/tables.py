@@ -19,7 +19,7 @@ class UtcDateTime(TypeDecorator[datetime]):
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         """Convert to UTC before storing."""
-        return None if value is None else value.astimezone(UTC)
+        return value if value is None or value.tzinfo is UTC else value.astimezone(UTC)
 
     def process_result_value(self, value: Any | None, dialect: Dialect) -> datetime | None:
         """Attach UTC, or convert to it, after reading."""
@@ -89,6 +89,8 @@ class Interaction(SQLModel, table=True):
     tags: list[str] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
     error: str | None = None
     imported_at: datetime = Field(default_factory=now, sa_column=_moment())
+    line_hash: str | None = Field(default=None, index=True)
+    """Hash of the log line that it is as (see `importers.seen`); None when something else shaped it."""
 
 
 class ContextLink(SQLModel, table=True):

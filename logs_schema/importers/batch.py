@@ -11,7 +11,7 @@ from logs_schema.importers.spans import Span
 from logs_schema.importers.texts import keep_texts
 from logs_schema.records import Feedback, RagRecord, Trace, record_id
 from logs_schema.rows import content_hashes
-from logs_schema.store import save_feedback_in, save_in, writing
+from logs_schema.store import NO_LINES, save_feedback_in, save_in, writing
 
 Done = dict[str, str]
 """Record id → what became of it: `new`, `updated`, `unchanged` or `forgotten` (left out)."""
@@ -24,13 +24,22 @@ class Batch:
         self.records: list[RagRecord] = []
         self.spans: list[Span] = []
         self.feedback: dict[Trace, list[Feedback]] = defaultdict(list)
+        self.lines: dict[str, str | None] = {}
+        """Record id → hash of the line that says all of it, when one does."""
 
-    def add(self, parsed: Parsed) -> None:
-        """Take what a line or a request holds."""
+    def __bool__(self) -> bool:
+        """Whether there is anything to save."""
+        return bool(self.records or self.spans or self.feedback)
+
+    def add(self, parsed: Parsed, line: str | None = None) -> None:
+        """Take what a line (of this hash, when it has one) or a request holds."""
         self.records.extend(parsed.records)
         self.spans.extend(parsed.spans)
         for trace, event in parsed.feedback:
             self.feedback[trace].append(event)
+        alone = len(parsed.records) == 1 and not (parsed.spans or parsed.feedback or parsed.problems)
+        for record in parsed.records:
+            self.lines[record.record_id] = line if alone else None
 
 
 def save_parsed(engine: Engine, parsed: Parsed, source: str) -> Done:
@@ -59,7 +68,8 @@ def save_batch(connection: Connection, batch: Batch, source: str, done: Done) ->
     for trace in joined.known:
         done.setdefault(record_id(source, trace), "unchanged")
     done.update(dict.fromkeys((record_id(source, trace) for trace in joined.forgotten), "forgotten"))
-    _save(connection, [*batch.records, *joined.records], done)
+    lines = batch.lines | dict.fromkeys(record.record_id for record in joined.records)
+    _save(connection, [*batch.records, *joined.records], done, lines)
     return set(joined.waiting)
 
 
@@ -81,10 +91,12 @@ def _claim(connection: Connection, source: str, spans: Mapping[str, str], done: 
     _note(connection, before, [identifier for identifier in claimed if identifier in before], done)
 
 
-def _save(connection: Connection, records: Sequence[RagRecord], done: Done) -> None:
+def _save(
+    connection: Connection, records: Sequence[RagRecord], done: Done, lines: Mapping[str, str | None] = NO_LINES
+) -> None:
     ids = [record.record_id for record in records]
     before = content_hashes(connection, ids)
-    save_in(connection, keep_texts(connection, records))
+    save_in(connection, keep_texts(connection, records), lines)
     _note(connection, before, ids, done)
 
 

@@ -13,6 +13,8 @@ AS_THEY_ARE = (
     *("completion_tokens", "error"),
 )
 
+OF_CONTEXTS = tuple(Context.model_fields)
+
 
 def looks(value: dict[str, Any]) -> bool:
     """Whether a line is of this format: a query with a response, or feedback on a trace."""
@@ -73,7 +75,7 @@ def context_of(value: Any) -> Any:
         return {"text": value}
     if not isinstance(value, dict):
         return value
-    known = {name: value[name] for name in Context.model_fields if name in value}
+    known = {name: value[name] for name in OF_CONTEXTS if name in value}
     return {"text": "", **known, "doc_id": text_of(value.get("doc_id")), "version": text_of(value.get("version"))}
 
 

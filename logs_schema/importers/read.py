@@ -10,9 +10,11 @@ import os
 import re
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import orjson
 
 from logs_schema.errors import InputError
 from logs_schema.importers import parquet
@@ -36,6 +38,8 @@ ENDINGS = (".json", ".jsonl", ".ndjson", ".parquet")
 """What a file of a folder is called, when it is to be read; .gz or .zst may follow."""
 REJECTS = ".rejects.jsonl"
 
+MANY_DIGITS = re.compile(rb"\d{19}")
+"""What may be a whole number of more than 64 bits, which orjson reads as a float."""
 SUSPICIOUS = re.compile(rb"\\u(?:0000|[dD][89a-fA-F])")
 
 
@@ -50,6 +54,8 @@ class Line(NamedTuple):
     """Beginning of the line, for the rejects file."""
     size: int = 0
     """Bytes of the line, as far as it was read."""
+    data: bytes = b""
+    """The line itself; empty when it has no bytes of its own, as a row of a Parquet file, or no value."""
 
 
 def expand(files: Sequence[str]) -> list[str]:
@@ -191,15 +197,23 @@ def _row(number: int, value: dict[str, Any] | None, reason: str, limit: int) -> 
     return Line(number, None if reason else value, reason or None, text[:EXCERPT], len(text))
 
 
+def _value(data: bytes) -> Any:
+    """JSON from bytes: by orjson, and what that refuses or reads inexactly by the standard library."""
+    if not MANY_DIGITS.search(data):
+        with suppress(orjson.JSONDecodeError):
+            return orjson.loads(data)
+    return json.loads(data.decode("utf-8-sig"), parse_constant=no_constant)
+
+
 def _parsed(number: int, data: bytes, whole: bool, limit: int) -> Line:
     excerpt = data[: EXCERPT * 4].decode("utf-8", "replace").strip()[:EXCERPT]
     if not whole:
         return Line(number, None, f"longer than {limit:,} bytes", excerpt)
     try:
-        value = json.loads(data.decode("utf-8-sig"), parse_constant=no_constant)
+        value = _value(data)
         if not isinstance(value, dict):
             return Line(number, None, "not a JSON object", excerpt)
-        if data.count(b"{") + data.count(b"[") > DEPTH_LIMIT or SUSPICIOUS.search(data):
+        if data.count(b"{") + data.count(b"[") > DEPTH_LIMIT or (b"\\u" in data and SUSPICIOUS.search(data)):
             check(value)
     except UnicodeDecodeError as error:
         return Line(number, None, f"not UTF-8 at byte {error.start}", excerpt)
@@ -209,4 +223,4 @@ def _parsed(number: int, data: bytes, whole: bool, limit: int) -> Line:
         return Line(number, None, f"nested deeper than {DEPTH_LIMIT}", excerpt)
     except ValueError as error:
         return Line(number, None, str(error), excerpt)
-    return Line(number, value, None, excerpt, len(data))
+    return Line(number, value, None, excerpt, len(data), data)

@@ -1,11 +1,11 @@
 """Importing log files: read, recognise, parse, join, save; a batch is one transaction."""
 
 import time
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from itertools import chain
 from pathlib import Path
+from typing import NamedTuple
 
 from pydantic import Field, ValidationError
 from sqlalchemy import Engine
@@ -16,14 +16,15 @@ from logs_schema.importers.batch import Batch, Done, claim_waiting, save_batch, 
 from logs_schema.importers.fields import FIRST_YEAR, LAST_YEAR, reason_of
 from logs_schema.importers.formats import AUTO, check_name, recognise
 from logs_schema.importers.joining import count_waiting
-from logs_schema.importers.parsed import Format, cleaned, dated
+from logs_schema.importers.parsed import Format, Parsed, cleaned, dated
 from logs_schema.importers.read import BATCH, SAMPLE, Line, batches, expand, read_lines
 from logs_schema.importers.rejects import Rejects
+from logs_schema.importers.seen import line_hash, records_of, way_of_reading
+from logs_schema.importers.tally import Tally
 from logs_schema.importers.texts import TextsReport, import_texts
 from logs_schema.pii.replace import Cleaner, replaced_text
 from logs_schema.records import Value
 from logs_schema.rows import IMPORT_RUN
-from logs_schema.rows import chunks as in_parts
 from logs_schema.scores import Track, untracked
 from logs_schema.store import writing
 from logs_schema.tables import now
@@ -129,19 +130,13 @@ def import_files(
         raise ConfigurationError(f"--occurred-at is a day of the years {FIRST_YEAR} to {LAST_YEAR}.")
     began = time.monotonic()
     stores = expand(chunks)
-    reports, coverage, touched = [], Coverage(), set[str]()
-    for file in expand(files):
-        report, ids = _import_file(engine, file, format, source, strict, rejects, occurred_at, clean, track)
-        reports.append(report)
-        if stores:
-            touched.update(ids)
-        else:
-            with engine.connect() as connection:
-                coverage += coverage_in(connection, ids)
-    texts = import_texts(engine, stores, strict=strict, rejects=rejects, clean=clean, track=track)
-    with engine.connect() as connection:
-        pending = count_waiting(connection)
-        coverage += coverage_in(connection, sorted(touched))
+    how = _How(format, source, strict, rejects, occurred_at, clean)
+    with Tally() as tally:
+        reports = [_import_file(engine, file, how, tally, track) for file in expand(files)]
+        texts = import_texts(engine, stores, strict=strict, rejects=rejects, clean=clean, track=track)
+        with engine.connect() as connection:
+            coverage = sum((coverage_in(connection, some) for some in tally.touched()), Coverage())
+            pending = count_waiting(connection)
     return ImportReport(
         files=tuple(reports),
         texts=texts,
@@ -152,78 +147,112 @@ def import_files(
     )
 
 
-def _import_file(
-    engine: Engine,
-    file: str,
-    format: str,
-    source: str,
-    strict: bool,
-    folder: Path | None,
-    occurred_at: datetime | None,
-    clean: Cleaner | None,
-    track: Track,
-) -> tuple[FileReport, list[str]]:
-    """The report, and the ids of the records that the file touched."""
+class _How(NamedTuple):
+    """How files are read; see `import_files`."""
+
+    format: str
+    source: str
+    strict: bool
+    rejects: Path | None
+    occurred_at: datetime | None
+    clean: Cleaner | None
+
+
+def _import_file(engine: Engine, file: str, how: _How, tally: Tally, track: Track) -> FileReport:
     lines = read_lines(file)
     sample = next(batches(lines, SAMPLE), [])
-    seen = recognise(sample, file, format)
-    if occurred_at:
-        seen = dated(seen, occurred_at)
+    format = recognise(sample, file, how.format)
+    way = way_of_reading(format.name, how.source, how.occurred_at, how.clean)
+    if how.occurred_at:
+        format = dated(format, how.occurred_at)
     with writing(engine) as connection:
         begun = connection.execute(
-            IMPORT_RUN.insert().values(file=visible(file), format=seen.name, **_counts({}, 0), started_at=now())
+            IMPORT_RUN.insert().values(file=visible(file), format=format.name, **_counts({}, 0), started_at=now())
         )
         run = begun.inserted_primary_key
     read = 0
-    done = Done()
-    waiting: set[str] = set()
     rated = False
-    with Rejects(folder, file, clean) as rejects:
+    with Rejects(how.rejects, file, how.clean) as rejects:
         for chunk in batches(track(chain(sample, lines), description=visible(file)), BATCH):
             read += len(chunk)
-            batch = _parse(chunk, seen, source, strict, rejects, clean)
+            hashes = [line_hash(way, line) for line in chunk]
+            with engine.connect() as connection:
+                known = records_of(connection, hashes)
+            batch, done = _parse(chunk, hashes, known, format, how, rejects)
             rated = rated or bool(batch.feedback)
+            if batch:
+                with writing(engine) as connection:
+                    tally.wait(save_batch(connection, batch, how.source, done))
+            tally.add(done)
+        for some in tally.waiting():
+            done = {}
             with writing(engine) as connection:
-                waiting |= save_batch(connection, batch, source, done)
-        for some in in_parts(sorted(waiting), BATCH):
-            with writing(engine) as connection:
-                save_so_far(connection, source, some, done)
+                save_so_far(connection, how.source, some, done)
+            tally.add(done)
         if rated:
+            done = {}
             with writing(engine) as connection:
-                claim_waiting(connection, source, done)
+                claim_waiting(connection, how.source, done)
+            tally.add(done)
+    fates = tally.end_file()
+    counts = _counts(fates, rejects.count)
     with writing(engine) as connection:
-        counts = _counts(done, rejects.count)
         finished = IMPORT_RUN.update().where(IMPORT_RUN.c.id == (run[0] if run else None))
         connection.execute(finished.values(finished_at=now(), **counts))
     path = str(rejects.path) if rejects.count and rejects.path else None
-    forgotten = Counter(done.values())["forgotten"]
-    report = FileReport(file=visible(file), format=seen.name, read=read, rejects=path, forgotten=forgotten, **counts)
-    return report, sorted(done)
+    forgotten = fates.get("forgotten", 0)
+    return FileReport(file=visible(file), format=format.name, read=read, rejects=path, forgotten=forgotten, **counts)
 
 
 def _parse(
-    lines: Sequence[Line], format: Format, source: str, strict: bool, rejects: Rejects, clean: Cleaner | None
-) -> Batch:
+    lines: Sequence[Line],
+    hashes: Sequence[str | None],
+    known: Mapping[str, str],
+    format: Format,
+    how: _How,
+    rejects: Rejects,
+) -> tuple[Batch, Done]:
+    """What the lines hold that the store does not, and the records that are in the store as their line says.
+
+    Args:
+        lines: of the file.
+        hashes: of the lines.
+        known: hash of a line → the record that is as it says.
+        format: of the file.
+        how: it is read.
+        rejects: where lines go that cannot be used.
+    """
+    records = [known.get(hash) if hash else None for hash in hashes]
+    parsed = {n: _read(line, format, how, rejects) for n, line in enumerate(lines) if records[n] is None}
+    touched = {name for one in parsed.values() for name in one.touches(how.source)}
+    for n, line in enumerate(lines):
+        if records[n] in touched:  # the order of the lines counts
+            parsed[n] = _read(line, format, how, rejects)
     batch = Batch()
-    for line in lines:
-        reasons: list[str] = [line.reason] if line.reason else []
-        if line.value is not None:
-            try:
-                parsed = format.parse(line.value, source)
-                parsed = cleaned(parsed, clean) if clean else parsed
-            except ValidationError as error:
-                reasons = [reason_of(error)]
-            except ValueError as error:
-                reasons = [str(error)]
-            else:
-                batch.add(parsed)
-                reasons = list(parsed.problems)
-        if reasons and strict:
-            place = f"{rejects.file}, line {line.number}"
-            raise InputError(f"{place}: {reasons[0]}. Without --strict it would be set aside.")
-        for reason in reasons:
-            rejects.add(line, reason)
-    return batch
+    for n, one in sorted(parsed.items()):
+        batch.add(one, hashes[n])
+    return batch, dict.fromkeys((name for name in records if name and name not in touched), "unchanged")
+
+
+def _read(line: Line, format: Format, how: _How, rejects: Rejects) -> Parsed:
+    found = Parsed()
+    reasons: list[str] = [line.reason] if line.reason else []
+    if line.value is not None:
+        try:
+            parsed = format.parse(line.value, how.source)
+            found = cleaned(parsed, how.clean) if how.clean else parsed
+        except ValidationError as error:
+            reasons = [reason_of(error)]
+        except ValueError as error:
+            reasons = [str(error)]
+        else:
+            reasons = list(found.problems)
+    if reasons and how.strict:
+        place = f"{rejects.file}, line {line.number}"
+        raise InputError(f"{place}: {reasons[0]}. Without --strict it would be set aside.")
+    for reason in reasons:
+        rejects.add(line, reason)
+    return found
 
 
 def check_source(source: str) -> None:
@@ -236,6 +265,5 @@ def check_source(source: str) -> None:
         raise ConfigurationError("The source is the name of an application, of 1 to 100 characters.")
 
 
-def _counts(done: Done, rejected: int) -> dict[str, int]:
-    tally = Counter(done.values())
-    return {**{name: tally[name] for name in ("new", "updated", "unchanged")}, "rejected": rejected}
+def _counts(fates: Mapping[str, int], rejected: int) -> dict[str, int]:
+    return {**{name: fates.get(name, 0) for name in ("new", "updated", "unchanged")}, "rejected": rejected}

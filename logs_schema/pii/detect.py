@@ -4,7 +4,9 @@ import importlib.util
 import logging
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from functools import lru_cache
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,10 @@ MIN_SCORE = 0.4
 """Presidio's score for a pattern that is specific without words around it."""
 CACHED = 50_000
 """Lines whose findings are remembered: passages and prompts come again and again."""
+LONG = 200
+"""Characters from which a text is likely to be a passage, which comes again as a whole …"""
+CACHED_LONG = 20_000
+"""… so that the findings of so many are remembered."""
 HIDDEN = "\ufffc"
 """Stands for what was found already, so that nothing else is found in it or across it."""
 PLACEHOLDER = re.compile(r"<[A-Z][A-Z_]*_[a-z]{8}>")
@@ -53,19 +59,23 @@ class Detector:
         self._allowed = {value.casefold() for value in settings.allow}
         self._by_form = [finder for name, finder in own.items() if name in settings.entities]
         self._by_library = _presidio(unknown, settings) if unknown else []
-        self._line = lru_cache(CACHED)(self._find)
+        self._line = lru_cache(CACHED)(self._in_line)
+        self._long_text = lru_cache(CACHED_LONG)(self._in_text)
 
-    def find(self, text: str) -> list[Found]:
+    def find(self, text: str) -> Sequence[Found]:
         """What is found in a text, in order, without overlaps."""
+        return self._in_text(text) if len(text) < LONG else self._long_text(text)
+
+    def _in_text(self, text: str) -> tuple[Found, ...]:
         if not self._by_library and not CANDIDATE.search(text):
-            return []
+            return ()
         found, start = [], 0
         for line in text.splitlines(keepends=True):
             found += [each._replace(start=each.start + start, end=each.end + start) for each in self._line(line)]
             start += len(line)
-        return found
+        return tuple(found)
 
-    def _find(self, line: str) -> tuple[Found, ...]:
+    def _in_line(self, line: str) -> tuple[Found, ...]:
         rest = PLACEHOLDER.sub(lambda match: HIDDEN * len(match.group()), line)
         chosen: list[Found] = []
         for finder in [*(self._by_form if CANDIDATE.search(line) else ()), *self._by_library]:
@@ -82,6 +92,15 @@ class Detector:
         written = line[found.start : found.end].casefold()
         domain = "@" + written.rpartition("@")[2] if "@" in written else None
         return bool({written, found.value.casefold(), domain} & self._allowed)
+
+
+def versions(settings: PiiSettings) -> dict[str, str]:
+    """Versions of what finds personal data beside this module, as far as they are installed packages."""
+    found = {}
+    for name in ("phonenumbers", "presidio-analyzer", "spacy", *sorted(settings.models.values())):
+        with suppress(metadata.PackageNotFoundError, ValueError):
+            found[name] = metadata.version(name)
+    return found
 
 
 def _regions(languages: Sequence[str]) -> Iterator[str]:

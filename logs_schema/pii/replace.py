@@ -3,12 +3,13 @@
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from typing import Any, TypeVar
 
 from sqlalchemy import Engine
 
 from logs_schema.keys import keyed, store_key
-from logs_schema.pii.detect import Detector
+from logs_schema.pii.detect import Detector, versions
 from logs_schema.records import Value
 from logs_schema.settings import PiiSettings
 
@@ -46,6 +47,8 @@ class Cleaner:
     def __init__(self, settings: PiiSettings, key: bytes) -> None:
         """Raises ConfigurationError: see `Detector`."""
         self._detector = Detector(settings)
+        self.identity = f"{settings.model_dump_json()} {versions(settings)}"
+        """What decides, with the store's key, what is replaced by what."""
         self._key = key
         self.counts: Counter[str] = Counter()
         """Kind → placeholders that were put in so far."""
@@ -104,14 +107,19 @@ class Cleaner:
 
 def _rewritten(value: V, on_text: Rewrite, on_identifier: Rewrite | None = None) -> V:
     changes: dict[str, Any] = {}
-    for name in type(value).model_fields:
+    for name in _fields(type(value)):
         rewrite = on_identifier if name in IDENTIFIERS else on_text
-        if name not in JOINED_BY and rewrite:
+        if rewrite:
             old = getattr(value, name)
             new = _part(old, rewrite, on_text, on_identifier)
             if new is not old:
                 changes[name] = new
     return value.model_copy(update=changes) if changes else value
+
+
+@cache
+def _fields(kind: type[Value]) -> tuple[str, ...]:
+    return tuple(name for name in kind.model_fields if name not in JOINED_BY)
 
 
 def _part(old: Any, rewrite: Rewrite, on_text: Rewrite, on_identifier: Rewrite | None) -> Any:

@@ -3,13 +3,13 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, delete, event, select
 
 from logs_schema.documents import Version, latest_documents
 from logs_schema.errors import InputError
-from logs_schema.records import Context, PromptTemplate, RagRecord, record_id
+from logs_schema.records import Context, PromptTemplate, RagRecord, content_hash, record_id
 from logs_schema.rows import FINDING, INTERACTION, in_order
 from logs_schema.store import (
     SaveCounts,
@@ -59,6 +59,16 @@ def test_records_read_back_as_they_were_saved(fresh: Callable[[], Engine], some:
     assert save_records(engine, list(reversed(some))) == SaveCounts(unchanged=len(some))
     assert snapshot(engine) == before
     engine.dispose()
+
+
+@given(records)
+@example(record(latency_ms=1e-5, feedback=(vote(value=1e-7),)))
+@example(record(latency_ms=1e16))
+@example(record(latency_ms=123456789012345.6, contexts=(Context(text="x", score=-0.0001),)))
+def test_the_content_hash_is_that_of_the_json(one: RagRecord) -> None:
+    told = one.model_dump(mode="json")
+    shown = {name: told[name] for name in ("query", "history", "contexts", "response", "prompt")}
+    assert (one.content_hash, one.exchange_hash) == (content_hash(told), content_hash(shown))
 
 
 def test_a_shared_passage_is_stored_once(engine: Engine) -> None:
