@@ -22,7 +22,7 @@ from logs_schema.store import iter_unmined
 from logs_schema.tables import now
 from logs_schema.taxonomy import Failure, Route
 
-CODE_VERSION = 2
+CODE_VERSION = 3
 """Raise it with every change of code that changes verdicts: the next run then mines everything again."""
 
 
@@ -103,7 +103,7 @@ def mine(
             for record, scores in zip(records, score(records), strict=True)
         ]
         mined += _save(engine, records, findings, version)
-    queue = fill_queue(engine, settings)
+    queue = fill_queue(engine, settings, track=track)
     return MineReport(
         miner_version=version,
         total=total,
@@ -137,6 +137,7 @@ def _save(engine: Engine, records: Sequence[RagRecord], findings: Sequence[Findi
                 "miner_version": version,
                 "record_hash": record.content_hash,
                 "mined_at": mined_at,
+                "cluster": None,
                 **finding.model_dump(mode="json", exclude={"record_id"}),
             }
             for record, finding in zip(records, findings, strict=True)
