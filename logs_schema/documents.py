@@ -10,11 +10,11 @@ from itertools import groupby
 from typing import Any, NamedTuple
 
 from pydantic import Field, model_validator
-from sqlalchemy import Connection, Engine, func, select, update
+from sqlalchemy import Connection, Engine, exists, func, or_, select, update
 
 from logs_schema.admission import admitted_documents
 from logs_schema.records import DocumentId, UtcDatetime, Value, passage_hash
-from logs_schema.rows import CONTEXT, DOCUMENT, EARLIEST, FINDING, INTERACTION, chunks, put
+from logs_schema.rows import CONTEXT, DOCUMENT, EARLIEST, FINDING, INTERACTION, PASSAGE, chunks, put
 from logs_schema.store import SaveCounts
 from logs_schema.tables import now
 from logs_schema.taxonomy import Failure
@@ -198,6 +198,49 @@ def texts_of(engine: Engine, identities: Sequence[tuple[str, str]]) -> list[Docu
             where = (DOCUMENT.c.doc_id.in_(some), DOCUMENT.c.text.is_not(None))
             for row in connection.execute(select(*columns).where(*where)):
                 found[row.doc_id, row.key] = DocumentText(*row)
+    return [found[identity] for identity in identities if identity in found]
+
+
+def logged_passages(engine: Engine, most: int) -> Iterator[DocumentText]:
+    """Passages that logs show, of documents of which the feed holds no text: the newest logged version of each.
+
+    The `most` that were retrieved most often; their key is the passage's hash. Those with reader groups are left out:
+    not everybody who asks may read them.
+    """
+    told = or_(DOCUMENT.c.text.is_not(None), DOCUMENT.c.withdrawn.is_(True))
+    known = exists().where(DOCUMENT.c.doc_id == CONTEXT.c.doc_id, told)
+    open_ones = (CONTEXT.c.doc_id.is_not(None), CONTEXT.c.groups.is_(None), ~known)
+    newest = (
+        select(CONTEXT.c.doc_id, func.max(CONTEXT.c.updated_at).label("newest"))
+        .where(*open_ones)
+        .group_by(CONTEXT.c.doc_id)
+        .subquery()
+    )
+    query = (
+        select(CONTEXT.c.doc_id, CONTEXT.c.passage_hash)
+        .join(newest, newest.c.doc_id == CONTEXT.c.doc_id)
+        .where(*open_ones, or_(newest.c.newest.is_(None), CONTEXT.c.updated_at == newest.c.newest))
+        .group_by(CONTEXT.c.doc_id, CONTEXT.c.passage_hash)
+        .order_by(func.count().desc(), CONTEXT.c.passage_hash, CONTEXT.c.doc_id)
+        .limit(most)
+    )
+    with engine.connect() as connection:
+        found = [(row[0], row[1]) for row in connection.execute(query)]
+    for some in chunks(found, STREAMED):
+        yield from logged_texts(engine, some)
+
+
+def logged_texts(engine: Engine, identities: Sequence[tuple[str, str]]) -> list[DocumentText]:
+    """Logged passages by (doc_id, hash), in the order given; those that are gone or empty are left out."""
+    found: dict[tuple[str, str], DocumentText] = {}
+    columns = (CONTEXT.c.doc_id, CONTEXT.c.passage_hash, func.max(CONTEXT.c.title), PASSAGE.c.text)
+    joined = select(*columns).join(PASSAGE, PASSAGE.c.hash == CONTEXT.c.passage_hash)
+    with engine.connect() as connection:
+        for some in chunks(sorted({key for _, key in identities})):
+            where = (CONTEXT.c.passage_hash.in_(some), CONTEXT.c.doc_id.is_not(None), PASSAGE.c.text != "")
+            grouped = joined.where(*where).group_by(CONTEXT.c.doc_id, CONTEXT.c.passage_hash, PASSAGE.c.text)
+            for row in connection.execute(grouped):
+                found[row[0], row[1]] = DocumentText(*row)
     return [found[identity] for identity in identities if identity in found]
 
 

@@ -114,7 +114,7 @@ def forget_documents(connection: Connection, key: bytes, documents: Sequence[str
     versions = findings = 0
     for some in chunks(sorted(set(documents))):
         versions += connection.execute(delete(DOCUMENT).where(DOCUMENT.c.doc_id.in_(some))).rowcount
-    quoting = _quoting(connection, set(documents)) if versions else {}
+    quoting = _quoting(connection, set(documents))
     rows = []
     for document in sorted(set(documents)):
         left: dict[str, list[str]] = {FILES: []}

@@ -19,7 +19,7 @@ class Evidence(Value):
     """One reason that a person can check: a sentence of the response against its best passage."""
 
     kind: str
-    """`unsupported`, `supported`, `holds_answer`, `citation`, `feedback`, `newer_version`, …"""
+    """`unsupported`, `refusal`, `claim`, `holds_answer`, `citation`, `feedback`, `newer_version`, `multi_hop`, …"""
     note: str
     """One clause in plain words."""
     spans: tuple[Span, ...] = ()

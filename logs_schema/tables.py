@@ -252,6 +252,10 @@ class FindingRow(SQLModel, table=True):
     scores: dict[str, Any] = Field(sa_column=Column(JSON(), nullable=False))
     evidence: list[dict[str, Any]] = Field(default_factory=list, sa_column=Column(JSON(), nullable=False))
     why: str = Field(sa_column=Column(Text(), nullable=False))
+    vote: float | None = None
+    """-1 (bad) to 1 (good): what people said of the answer; None when nobody did."""
+    cluster: str | None = Field(default=None, index=True)
+    """Id of the record that first asked this or nearly this; None until the questions were compared."""
     mined_at: datetime = Field(default_factory=now, sa_column=_moment())
 
 
@@ -283,6 +287,12 @@ class QueueItem(SQLModel, table=True):
     """Primary failure when queued; None for audit records and tickets."""
     priority: float
     """Higher comes first."""
+    confidence: float | None = None
+    """Of the finding when it was queued or, while it was not sent, last looked at; None for audit records."""
+    miner_version: str | None = None
+    """Of the finding then; None for audit records."""
+    factors: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
+    """What the priority is made of, see `factory.mining.rank.Factors`; None for audit records."""
     queued_at: datetime = Field(default_factory=now, sa_column=_moment())
     pushed_at: datetime | None = Field(default=None, sa_column=_moment(nullable=True))
     pushed_to: str | None = None

@@ -30,10 +30,11 @@ def reference() -> str:
 
 def _sections(command: Any, name: str) -> list[str]:
     subcommands: dict[str, Any] = getattr(command, "commands", {})
-    if subcommands:
-        return [part for word, child in subcommands.items() for part in _sections(child, f"{name} {word}")]
+    below = [part for word, child in subcommands.items() for part in _sections(child, f"{name} {word}")]
+    if subcommands and not command.invoke_without_command:
+        return below
     shown = CliRunner().invoke(app, [*name.split(" ")[1:], "--help"], terminal_width=100, prog_name="factory")
-    return [f"\n## {name}\n\n```text\n{shown.stdout.strip()}\n```\n"]
+    return [f"\n## {name}\n\n```text\n{shown.stdout.strip()}\n```\n", *below]
 
 
 if __name__ == "__main__":

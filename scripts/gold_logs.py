@@ -26,6 +26,7 @@ SETTINGS = """
 [mining]
 budget = {budget}
 per_user = {budget}
+per_session = {budget}
 [labeling]
 api_url = "http://127.0.0.1:{port}"
 curators = ["{curator}"]

@@ -32,6 +32,7 @@ source = "flow"
 budget = 60
 audit_share = 0.1
 per_user = 60
+per_session = 60
 [labeling]
 api_url = "http://127.0.0.1:{port}"
 server_env = "{env}"

@@ -1,17 +1,42 @@
 """`factory mine`, `factory findings` and `factory queue`."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from factory.cli.common import AsJson, emit, settings_of, store_of, track
+from factory.cli.common import AsJson, emit, moment_of, settings_of, store_of, track
 from logs_schema.taxonomy import Failure, MiningEngine, Route
 
+
+class Period(StrEnum):
+    """Length of a period in a course over time."""
+
+    week = "week"
+    month = "month"
+
+
+class WorkKind(StrEnum):
+    """What is wrong outside the model's behaviour."""
+
+    retrieval_miss = "retrieval_miss"
+    stale_context = "stale_context"
+    truncated_context = "truncated_context"
+    knowledge_gap = "knowledge_gap"
+    insufficient_context = "insufficient_context"
+    multi_hop = "multi_hop"
+
+
 findings_app = typer.Typer(no_args_is_help=True, help="What the miner found: list findings, or look at one.")
+mine_app = typer.Typer(
+    invoke_without_command=True,
+    help="Find bad answers whose context was good in what was imported, and fill the review queue.",
+)
 queue_app = typer.Typer(no_args_is_help=True, help="What waits for review.")
 
 
+@mine_app.callback()
 def mine(
     ctx: typer.Context,
     workers: Annotated[
@@ -27,6 +52,8 @@ def mine(
     as_json: AsJson = False,
 ) -> None:
     """Find bad answers whose context was good in what was imported, and fill the review queue."""
+    if ctx.invoked_subcommand is not None:
+        return
     from factory.mining.miner import mine as mine_store
     from logs_schema.errors import ConfigurationError, NotReadyError
 
@@ -66,13 +93,15 @@ def findings_list(
 def findings_show(
     ctx: typer.Context,
     record: Annotated[str, typer.Argument(help="Record id, the first characters of one, or a trace id.")],
+    full: Annotated[bool, typer.Option("--full", help="Show whole passages.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show one finding with the places that matter marked in response and passages."""
+    """Show one finding: what was asked, retrieved and answered, why it is flagged, and what happens next."""
     from rich.console import Console
 
     from factory.mining.findings import load_finding
     from factory.mining.render import render_finding
+    from factory.mining.waiting import review_state
     from logs_schema.store import load_records, resolve_id
 
     engine = store_of(ctx)
@@ -81,13 +110,67 @@ def findings_show(
     if as_json:
         typer.echo(finding.model_dump_json(indent=2))
     else:
-        shown = render_finding(load_records(engine, [record_id])[record_id], finding)
+        record = load_records(engine, [record_id])[record_id]
+        shown = render_finding(record, finding, state=review_state(engine, finding), full=full)
         Console(highlight=False, markup=False, emoji=False).print(shown, soft_wrap=True, end="")
 
 
-@queue_app.command("show")
-def queue_show(ctx: typer.Context, as_json: AsJson = False) -> None:
-    """List the records that wait for review, in the order in which curators get them."""
-    from factory.mining.findings import list_queue
+@mine_app.command("report")
+def mine_report(
+    ctx: typer.Context,
+    by: Annotated[Period, typer.Option("--by", help="Length of the periods in the course over time.")] = Period.month,
+    as_json: AsJson = False,
+) -> None:
+    """Show how good the miner is by your own reviews: precision, recall and calibration, with intervals."""
+    from factory.mining.quality import quality
 
-    emit(list_queue(store_of(ctx)), as_json)
+    emit(quality(store_of(ctx), by=by.value), as_json)
+
+
+@queue_app.command("show")
+def queue_show(
+    ctx: typer.Context,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="Records to show at most.")] = 30,
+    as_json: AsJson = False,
+) -> None:
+    """Show the records that wait for review, in the order in which curators get them, and why each has its place."""
+    from factory.mining.waiting import list_queue
+
+    emit(list_queue(store_of(ctx), limit=limit), as_json)
+
+
+def worklist(
+    ctx: typer.Context,
+    kind: Annotated[WorkKind | None, typer.Option("--kind", "-k", help="Only this kind.")] = None,
+    since: Annotated[
+        str | None, typer.Option("--since", help="Only records from then on: a date, or an age such as 30d.")
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="Items to show at most.")] = 20,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Write it to this file; .csv and .json say in which form.")
+    ] = None,
+    as_csv: Annotated[bool, typer.Option("--csv", help="As CSV, safe to open in a spreadsheet.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show what the RAG team can mend: missed, outdated, cut-off and missing content, by document or topic."""
+    from factory.mining import worklist_file
+    from factory.mining.worklist import worklist as read_worklist
+    from logs_schema.errors import ConfigurationError
+    from logs_schema.visible import visible
+
+    if as_csv and as_json:
+        raise ConfigurationError("Give --csv or --json, not both.")
+    moment = moment_of(since, "--since") if since else None
+    found = read_worklist(store_of(ctx), kind=kind.value if kind else None, since=moment, limit=limit)
+    ending = out.suffix.lower() if out and not (as_csv or as_json) else ""
+    if as_csv or ending == ".csv":
+        text = worklist_file.as_csv(found)
+    elif as_json or ending == ".json":
+        text = found.model_dump_json(indent=2) + "\n"
+    else:
+        text = visible(found.text()) + "\n"
+    if out is None:
+        typer.echo(text, nl=False)
+    else:
+        worklist_file.write(text, out)
+        typer.echo(f"Wrote {len(found.items)} of {found.total} items to {out}.", err=True)

@@ -75,16 +75,19 @@ class Abstention(NamedTuple):
     """The lead says that the answer is not known."""
     claims: tuple[Sentence, ...]
     """When it abstains: its other sentences that claim something. A refusal never exempts them from grounding."""
+    refusal: Sentence | None = None
+    """The sentence of the lead that says so."""
 
 
 def read_abstention(text: str, house_wording: str) -> Abstention:
     """Find a refusal in the first two sentences, and the sentences that claim something beside it."""
     found = sentences(text)
     wording = _plain(house_wording)
-    if not any(_refuses(text[sentence.start : sentence.end], wording) for sentence in found[:LEAD]):
+    refusal = next((s for s in found[:LEAD] if _refuses(text[s.start : s.end], wording)), None)
+    if refusal is None:
         return Abstention(False, ())
     rest = [s for s in found if not _refuses(text[s.start : s.end], wording) and _claims(text[s.start : s.end])]
-    return Abstention(True, tuple(rest))
+    return Abstention(True, tuple(rest), refusal)
 
 
 def is_abstention(text: str, house_wording: str) -> bool:

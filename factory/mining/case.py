@@ -9,6 +9,7 @@ from factory.mining.corpus import Searched
 from factory.mining.feedback import Opinion, read_feedback
 from factory.mining.lexical import Answer, Passage, Support, answer_in, passages, supports
 from factory.mining.settings import MiningSettings
+from factory.mining.text import Sentence
 from logs_schema.documents import History, Version
 from logs_schema.records import Context, RagRecord
 from logs_schema.scores import Scores
@@ -29,6 +30,8 @@ class Case(NamedTuple):
     judged: list[Support]
     refuses: bool
     """The response says "I don't know" and claims nothing beside it."""
+    refusal: Sentence | None
+    """The sentence that says "I don't know", whether or not it claims something beside it."""
     opinion: Opinion
     stale: dict[int, Version]
     """Rank of a passage → the newer version (or the withdrawal) of its document when the question was asked."""
@@ -67,6 +70,7 @@ def read_case(
         answer=answer_in(record, found),
         judged=_told(supports(record.response, found, abstention.claims if abstention.abstains else None), scores),
         refuses=bool(scores.abstained) and not abstention.claims,
+        refusal=abstention.refusal,
         opinion=read_feedback(record, house.abstention),
         stale=_stale(record, versions),
     )

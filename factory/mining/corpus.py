@@ -1,19 +1,21 @@
-"""Does the corpus answer a question that its contexts did not? A BM25 search over the documents feed.
+"""Does the corpus answer a question that its contexts did not? A BM25 search over what is known of the corpus.
 
-The index holds words only; texts are read from the store when a passage is among the best. It is built
-when the first such question comes up, once a mining run.
+That is the documents feed, and of documents that it does not hold the passages that other questions retrieved. The
+index holds words only; texts are read from the store when a passage is among the best. It is built when the first
+such question comes up, once a mining run.
 """
 
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from itertools import chain, islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import Engine
 
 from factory.mining.lexical import answer_in, asked, groundedness, passage
 from factory.mining.text import content_words, sentences
-from logs_schema.documents import DocumentText, current_texts, texts_of
-from logs_schema.records import RagRecord
+from logs_schema.documents import DocumentText, current_texts, logged_passages, logged_texts, texts_of
+from logs_schema.records import RagRecord, passage_hash
 
 if TYPE_CHECKING:
     import bm25s
@@ -22,6 +24,10 @@ PASSAGE = 700
 """Characters of a passage, about 120 words: as long as what is usually retrieved, so that both score alike."""
 BEST = 5
 """Passages that are looked at closely; ten find no more (docs/mining.md)."""
+MOST_HAD = 20
+"""The record's own passages are left out of the best; more than this are rarely among them."""
+LOGGED = 100_000
+"""Passages of the logs that are searched at most, those that were retrieved most often."""
 
 
 class Hit(NamedTuple):
@@ -30,6 +36,7 @@ class Hit(NamedTuple):
     doc_id: str
     title: str | None
     text: str
+    """Empty when it comes from another record's contexts: those may be forgotten, and must not live on as quotes."""
     covered: float
     """0 to 1: sufficiency of this passage alone for the question; with a correction, how far it supports that."""
 
@@ -38,7 +45,9 @@ class Searched(NamedTuple):
     """What a search of the corpus found."""
 
     documents: int
-    """Documents searched."""
+    """Documents of the feed that were searched; 0 when there are none, so that nothing is known to be missing."""
+    logged: int
+    """Passages of other records that were searched."""
     hit: Hit | None
     """None when no passage shares a word with the question."""
 
@@ -48,23 +57,25 @@ class Place(NamedTuple):
 
     doc_id: str
     key: str
+    """Of the document's version; of a logged passage its hash."""
     start: int
     end: int
+    logged: bool = False
 
 
 class Corpus:
-    """The present texts of the documents feed, searchable."""
+    """The present texts of the documents feed and the passages of the logs, searchable."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._places: list[Place] | None = None
-        self._documents = 0
+        self._documents = self._logged = 0
         self._vocabulary: dict[str, int] = {}
         self._index: bm25s.BM25 | None = None
         self._read = lru_cache(maxsize=512)(self._text)
 
     def search(self, record: RagRecord, correction: str | None = None) -> Searched | None:
-        """The passage closest to answering a record's question; None when the feed holds no texts.
+        """The passage closest to answering a record's question; None when neither feed nor logs hold any.
 
         Args:
             record: its query, with the turns before it when it is a short follow-up.
@@ -77,26 +88,36 @@ class Corpus:
             return None
         words = {token.norm for token, _ in asked(record) if token.is_content}
         words |= {token.norm for token in content_words(correction or "")}
-        found = [(place, self._read(place.doc_id, place.key)) for place in self._best(words)]
-        there = [(document, document.text[place.start : place.end]) for place, document in found if document]
-        return Searched(self._documents, _closest(there, record, correction))
+        had = {passage_hash(context.text) for context in record.contexts}
+        best = (place for place in self._best(words) if not (place.logged and place.key in had))
+        found = [(place, self._read(place)) for place in islice(best, BEST)]
+        there = [(place, document, document.text[place.start : place.end]) for place, document in found if document]
+        return Searched(self._documents, self._logged, _closest(there, record, correction))
 
     def _build(self) -> None:
         import bm25s
 
         self._places = []
         rows: list[list[int]] = []
-        for document in current_texts(self._engine):
-            self._documents += 1
-            title = [word.norm for word in content_words(document.title or "")]
-            for start, end in pieces(document.text):
-                words = [*title, *(word.norm for word in content_words(document.text[start:end]))]
-                if words:
-                    rows.append([self._vocabulary.setdefault(word, len(self._vocabulary)) for word in words])
-                    self._places.append(Place(document.doc_id, document.key, start, end))
+        for place, title, text in chain(self._feed(), self._passages()):
+            words = [word.norm for part in (title or "", text) for word in content_words(part)]
+            if words:
+                rows.append([self._vocabulary.setdefault(word, len(self._vocabulary)) for word in words])
+                self._places.append(place)
         if self._vocabulary:
             self._index = bm25s.BM25()
             self._index.index((rows, dict(self._vocabulary)), show_progress=False)
+
+    def _feed(self) -> Iterator[tuple[Place, str | None, str]]:
+        for document in current_texts(self._engine):
+            self._documents += 1
+            for start, end in pieces(document.text):
+                yield Place(document.doc_id, document.key, start, end), document.title, document.text[start:end]
+
+    def _passages(self) -> Iterator[tuple[Place, str | None, str]]:
+        for shown in logged_passages(self._engine, LOGGED):
+            self._logged += 1
+            yield Place(shown.doc_id, shown.key, 0, len(shown.text), True), shown.title, shown.text
 
     def _best(self, words: set[str]) -> list[Place]:
         import numpy as np
@@ -105,26 +126,27 @@ class Corpus:
         if not known or self._index is None or self._places is None:
             return []
         scores = self._index.get_scores_from_ids(known)
-        edge = len(scores) - min(BEST, len(scores))
+        edge = len(scores) - min(BEST + MOST_HAD, len(scores))
         best = np.argpartition(scores, edge)[edge:]
         return [self._places[n] for n in sorted(best, key=lambda n: (-scores[n], n)) if scores[n] > 0]
 
-    def _text(self, doc_id: str, key: str) -> DocumentText | None:
-        return next(iter(texts_of(self._engine, [(doc_id, key)])), None)
+    def _text(self, place: Place) -> DocumentText | None:
+        read = logged_texts if place.logged else texts_of
+        return next(iter(read(self._engine, [(place.doc_id, place.key)])), None)
 
 
-def _closest(found: Sequence[tuple[DocumentText, str]], record: RagRecord, correction: str | None) -> Hit | None:
+def _closest(found: Sequence[tuple[Place, DocumentText, str]], record: RagRecord, correction: str | None) -> Hit | None:
     if correction is None:
-        answer = answer_in(record, [passage(text, document.title or "") for document, text in found])
+        answer = answer_in(record, [passage(text, document.title or "") for _, document, text in found])
         rank, covered = answer.context, answer.sufficiency
     else:
-        supports = groundedness([(correction, [text]) for _, text in found])
+        supports = groundedness([(correction, [text]) for _, _, text in found])
         rank = max(range(len(supports)), key=lambda n: (supports[n], -n), default=None)
         covered = 0.0 if rank is None else supports[rank]
     if rank is None:
         return None
-    document, text = found[rank]
-    return Hit(document.doc_id, document.title, text, covered)
+    place, document, text = found[rank]
+    return Hit(document.doc_id, document.title, "" if place.logged else text, covered)
 
 
 def pieces(text: str) -> Iterator[tuple[int, int]]:

@@ -63,7 +63,8 @@ def diagnose(
     failures = {
         failure: sure if sure >= SURE else min(max(sure + shift, 0.05), 0.98) for failure, sure in failures.items()
     }
-    return _finding(record, scores, failures, explain.evidence(case, failures), explain.why(case, failures))
+    finding = _finding(record, scores, failures, explain.evidence(case, failures), explain.why(case, failures))
+    return finding.model_copy(update={"vote": case.opinion.vote})
 
 
 def _ticket(record: RagRecord, scores: Scores, house: HouseSettings) -> Finding:
@@ -169,7 +170,7 @@ def _in_corpus(case: Case) -> tuple[Failure, float]:
     had = 0.0 if case.opinion.correction else case.scores.sufficiency or 0.0
     if covered >= max(needed, had + case.settings.much_better):
         return Failure.retrieval_miss, 0.6 + 0.4 * covered
-    if covered < case.settings.uncovered:
+    if case.searched.documents and covered < case.settings.uncovered:
         return Failure.knowledge_gap, 1 - 0.5 * covered / case.settings.uncovered
     return Failure.insufficient_context, 1.0
 

@@ -1,6 +1,7 @@
 """The evidence behind a verdict, and its one sentence in plain words."""
 
 from factory.mining.case import Case
+from factory.mining.hops import read_hops
 from factory.mining.lexical import Support, unsupported_citations
 from factory.mining.text import Sentence, tokens
 from logs_schema.records import FeedbackKind
@@ -24,7 +25,14 @@ def quoted(text: str, limit: int = QUOTED) -> str:
 def evidence(case: Case, failures: dict[Failure, float]) -> tuple[Evidence, ...]:
     """What a person can check: sentences against passages, citations, feedback, versions."""
     found: list[Evidence] = []
-    for support in _worst(case)[:SHOWN]:
+    if Failure.over_refusal in failures and case.refusal:
+        span = _span("response", case.refusal)
+        found.append(Evidence(kind="refusal", note="says that it does not know", spans=(span,)))
+    worst = _worst(case)[:SHOWN]
+    if Failure.missing_abstention in failures and not worst:
+        spans = tuple(_span("response", support.sentence) for support in case.judged[:SHOWN])
+        found.append(Evidence(kind="claim", note="answers what no passage seems to answer", spans=spans))
+    for support in worst:
         note = _noted(case, support) or (
             f"not in any passage: {', '.join(support.missing[:SHOWN])}" if support.missing else "said differently there"
         )
@@ -46,8 +54,10 @@ def evidence(case: Case, failures: dict[Failure, float]) -> tuple[Evidence, ...]
         else:
             made = f"a version of {context.updated_at:%Y-%m-%d}" if context.updated_at else f"version {context.version}"
             note = f"[{rank + 1}] is {made}, a newer one is of {newest.updated_at:%Y-%m-%d}"
-        found.append(Evidence(kind="newer_version", note=note))
+        spans = (Span(where=f"context:{rank}", start=0, end=0),)
+        found.append(Evidence(kind="newer_version", note=note, spans=spans))
     found += _searched(case)
+    found += _hops(case)
     if case.record.truncated:
         found.append(Evidence(kind="truncated", note="the logged prompt held less than was retrieved"))
     return (*found, *_feedback(case))
@@ -116,18 +126,36 @@ def _stale(case: Case) -> str:
 
 def _hit(case: Case) -> str:
     hit = case.searched.hit if case.searched else None
-    return f"{quoted(hit.text)} in {quoted(hit.title or hit.doc_id, 60)}" if hit else "nothing"
+    if hit is None:
+        return "nothing"
+    named = quoted(hit.title or hit.doc_id, 60)
+    return f"{quoted(hit.text)} in {named}" if hit.text else f"a passage of {named}, found for other questions"
 
 
 def _searched(case: Case) -> list[Evidence]:
     if case.searched is None:
         return []
-    count = f"{case.searched.documents:,} document{'s' * (case.searched.documents != 1)} searched"
+    documents, logged = case.searched.documents, case.searched.logged
+    parts = [f"{documents:,} document{'s' * (documents != 1)}"] if documents else []
+    parts += [f"{logged:,} logged passage{'s' * (logged != 1)}"] if logged else []
+    count = f"{' and '.join(parts)} searched"
     if case.searched.hit is None:
         return [Evidence(kind="corpus", note=f"{count}: none shares a word with the question", score=0.0)]
     note = f"{count}: closest is {_hit(case)} (document {quoted(case.searched.hit.doc_id, 60)})"
     hit = case.searched.hit
     return [Evidence(kind="corpus", note=note, score=round(hit.covered, 4), document=hit.doc_id)]
+
+
+def _hops(case: Case) -> list[Evidence]:
+    hops = None if case.held else read_hops(case.record, case.found)
+    if hops is None:
+        return []
+    notes = [f"the question joins or compares things ({quoted(hops.wording, 40)})"] if hops.wording else []
+    if hops.parts:
+        one, other = hops.parts
+        notes.append(f"[{one + 1}] and [{other + 1}] hold a part of it each")
+    spans = tuple(Span(where=f"context:{rank}", start=0, end=0) for rank in hops.parts or ())
+    return [Evidence(kind="multi_hop", note="; ".join(notes), spans=spans)]
 
 
 def _nothing(case: Case) -> str:

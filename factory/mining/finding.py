@@ -19,6 +19,8 @@ class Finding(Value):
     confidence: float = Field(ge=0, le=1)
     """For ranking the queue, not a probability: 0.9 and more needs a person's word or a plain fact."""
     scores: Scores
+    vote: float | None = Field(default=None, ge=-1, le=1)
+    """What people said of the answer, -1 (bad) to 1 (good); None when nobody did."""
     evidence: tuple[Evidence, ...] = ()
     why: str
     """One sentence for the curator."""

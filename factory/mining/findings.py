@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Engine, Select, select
 
 from factory.mining.finding import Finding
-from factory.mining.queue import QUEUE, REVIEW
 from logs_schema.errors import NotReadyError
 from logs_schema.records import UtcDatetime, Value
 from logs_schema.rows import FINDING, INTERACTION
@@ -47,35 +46,6 @@ class FindingList(Value):
         return "\n".join([*table(("record", "failure", "route", "sure", "question"), rows), "", shown])
 
 
-class QueueEntry(Value):
-    """One unreviewed record of the queue."""
-
-    record_id: str
-    reason: str
-    failure: str | None
-    priority: float
-    query: str
-    queued_at: UtcDatetime
-    pushed_to: str | None
-
-
-class QueueList(Value):
-    """Unreviewed records of the queue, in the order in which they are sent to the curators."""
-
-    entries: tuple[QueueEntry, ...]
-    reviewed: int
-    """Queued records that were reviewed."""
-
-    def text(self) -> str:
-        """One line each."""
-        rows = [
-            (e.record_id, e.failure or e.reason, f"{e.priority:.2f}", "sent" if e.pushed_to else "not sent", e.query)
-            for e in self.entries
-        ]
-        lines = table(("record", "why queued", "priority", "state", "question"), rows) if rows else []
-        return "\n".join([*lines, "", f"{len(rows)} records wait for review, {self.reviewed} are reviewed."]).strip()
-
-
 def list_findings(
     engine: Engine, *, failure: Failure | None = None, route: Route | None = None, limit: int | None = None
 ) -> FindingList:
@@ -114,22 +84,6 @@ def load_finding(engine: Engine, record_id: str) -> Finding:
     if row is None:
         raise NotReadyError(f"Record {record_id} has not been mined yet: run `factory mine`.")
     return Finding.model_validate({"record_id": record_id, **row})
-
-
-def list_queue(engine: Engine) -> QueueList:
-    """What waits for review."""
-    reviewed = select(REVIEW.c.interaction_id).where(REVIEW.c.interaction_id == QUEUE.c.interaction_id).exists()
-    names = [QUEUE.c[name] for name in ("reason", "failure", "priority", "queued_at", "pushed_to")]
-    joined = QUEUE.join(INTERACTION, INTERACTION.c.id == QUEUE.c.interaction_id)
-    query = (
-        select(QUEUE.c.interaction_id.label("record_id"), *names, INTERACTION.c.query, reviewed.label("reviewed"))
-        .select_from(joined)
-        .order_by(QUEUE.c.priority.desc(), QUEUE.c.interaction_id)
-    )
-    with engine.connect() as connection:
-        rows = [dict(row) for row in connection.execute(query).mappings()]
-    waiting = [row for row in rows if not row.pop("reviewed")]
-    return QueueList(entries=tuple(QueueEntry(**row) for row in waiting), reviewed=len(rows) - len(waiting))
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], widest: int = 60) -> list[str]:

@@ -23,7 +23,7 @@ from logs_schema.store import iter_unmined
 from logs_schema.tables import now
 from logs_schema.taxonomy import Failure, MiningEngine, Route
 
-CODE_VERSION = 2
+CODE_VERSION = 3
 """Raise it with every change of code that changes verdicts: the next run then mines everything again."""
 
 
@@ -122,7 +122,7 @@ def mine(
         due = -(-(total - already) // batch)
         with closing(judged):
             mined, stages = _keep(engine, dear, track(judged, description="mine", total=due), version)
-    queue = fill_queue(engine, settings)
+    queue = fill_queue(engine, settings, track=track)
     return MineReport(
         miner_version=version,
         total=total,
@@ -189,6 +189,7 @@ def _save(engine: Engine, judged: Sequence[Judged], version: str) -> int:
                 "miner_version": "" if finding.scores.pending else version,
                 "record_hash": record_hash,
                 "mined_at": mined_at,
+                "cluster": None,
                 **finding.model_dump(mode="json", exclude={"record_id": True, "scores": {"evidence"}}),
             }
             for record_hash, finding, _ in judged

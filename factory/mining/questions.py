@@ -1,10 +1,11 @@
 """Questions as sets of words, and which of them are near-duplicates."""
 
 import math
-from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 
-from factory.mining.text import tokens
+from factory.mining.lexical import SHORT
+from factory.mining.text import content_words, tokens
 
 Words = frozenset[str]
 """Normalised words of a question: case, punctuation and English endings do not count."""
@@ -15,30 +16,68 @@ def words_of(question: str) -> Words:
     return frozenset(token.norm for token in tokens(question)) or frozenset([question.casefold().strip()])
 
 
+def topic_of(query: str, history: Sequence[Mapping[str, str]] | None = None) -> Words:
+    """The content words of a question; a short follow-up ("and for Cargo?") takes in the user's last two turns."""
+    found = content_words(query)
+    if sum(token.weight == 1 for token in found) < SHORT:
+        turns = [message["content"] for message in history or () if message["role"] == "user"][-2:]
+        found = [*found, *(token for turn in turns for token in content_words(turn))]
+    return frozenset(token.norm for token in found) or words_of(query)
+
+
+def figures(words: Words) -> Words:
+    """The figures among the words: questions that differ in one ("error 404") are not the same."""
+    return frozenset(word for word in words if word[0].isdigit())
+
+
 def jaccard(one: Words, other: Words) -> float:
     """Shared words over all words, 0 to 1."""
     return len(one & other) / len(one | other)
 
 
-def near_duplicates(questions: Iterable[Words], at_least: float) -> dict[Words, tuple[Words, ...]]:
-    """For every distinct word set, the others whose Jaccard similarity is at least `at_least`.
+class NearDuplicates:
+    """Word sets, searchable by those that are similar.
 
-    Exact, not approximate, because a missed pair is a leak: two sets that similar must share a
-    word among the first n - ceil(t n) + 1 of their n words, rarest first (prefix filtering,
-    Chaudhuri et al. 2006, "A Primitive Operator for Similarity Joins in Data Cleaning").
+    Exact, not approximate, because a missed pair is a leak between the sides of a dataset: two sets that similar must
+    share a word among the first n - ceil(t n) + 1 of their n words in any fixed order, the rarest first being the
+    fastest (prefix filtering, Chaudhuri et al. 2006, "A Primitive Operator for Similarity Joins in Data Cleaning").
     """
+
+    def __init__(self, at_least: float, frequency: Mapping[str, int]) -> None:
+        """Begin with no sets.
+
+        Args:
+            at_least: Jaccard similarity from which on two sets are near-duplicates.
+            frequency: How often words occur, roughly; decides nothing but the speed.
+        """
+        self._at_least = at_least
+        self._frequency = frequency
+        self._holders: dict[str, list[Words]] = {}
+
+    def find(self, words: Words) -> list[tuple[float, Words]]:
+        """Similarity and set, for those that were added and are near-duplicates."""
+        candidates = {other for word in self._prefix(words) for other in self._holders.get(word, ())}
+        found = ((jaccard(words, other), other) for other in candidates)
+        return [pair for pair in found if pair[0] >= self._at_least - 1e-9]
+
+    def add(self, words: Words) -> None:
+        """Let a set be found from now on."""
+        for word in self._prefix(words):
+            self._holders.setdefault(word, []).append(words)
+
+    def _prefix(self, words: Words) -> list[str]:
+        rarest = sorted(words, key=lambda word: (self._frequency.get(word, 0), word))
+        return rarest[: len(words) - math.ceil(self._at_least * len(words) - 1e-9) + 1]
+
+
+def near_duplicates(questions: Iterable[Words], at_least: float) -> dict[Words, tuple[Words, ...]]:
+    """For every distinct word set, the others whose Jaccard similarity is at least `at_least`."""
     distinct = sorted(set(questions), key=sorted)
-    frequency = Counter(word for words in distinct for word in words)
-    holders: dict[str, list[Words]] = defaultdict(list)
+    known = NearDuplicates(at_least, Counter(word for words in distinct for word in words))
     pairs: dict[Words, list[Words]] = {words: [] for words in distinct}
     for words in distinct:
-        rarest = sorted(words, key=lambda word: (frequency[word], word))
-        prefix = rarest[: len(words) - math.ceil(at_least * len(words) - 1e-9) + 1]
-        candidates = {other for word in prefix for other in holders[word]}
-        for other in candidates:
-            if jaccard(words, other) >= at_least - 1e-9:
-                pairs[words].append(other)
-                pairs[other].append(words)
-        for word in prefix:
-            holders[word].append(words)
-    return {words: tuple(others) for words, others in pairs.items()}
+        for _, other in known.find(words):
+            pairs[words].append(other)
+            pairs[other].append(words)
+        known.add(words)
+    return {words: tuple(sorted(others, key=sorted)) for words, others in pairs.items()}

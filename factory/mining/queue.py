@@ -1,22 +1,30 @@
 """The review queue: a share per failure, and an audit slice that never passes through the miner."""
 
 import hashlib
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from heapq import heapify, heappop, heappush
+from itertools import islice
+from typing import Any
 
 from sqlalchemy import Connection, Engine, Table, and_, delete, exists, func, or_, select, update
 
+from factory.mining.clusters import cluster_findings
+from factory.mining.rank import Asking, Candidate, Factors, askings, candidates
 from factory.mining.settings import MiningSettings
-from factory.mining.text import normalise
 from logs_schema.database import writing
 from logs_schema.records import Value
 from logs_schema.rows import CONTEXT, FINDING, INTERACTION, chunks, put
+from logs_schema.scores import Track, untracked
 from logs_schema.tables import QueueItem, Review, now
 from logs_schema.taxonomy import QueueReason, Route
 
 QUEUE: Table = QueueItem.__table__  # type: ignore[attr-defined]
 REVIEW: Table = Review.__table__  # type: ignore[attr-defined]
+JUDGEABLE = and_(
+    func.trim(INTERACTION.c.response, " \n\r\t") != "", exists().where(CONTEXT.c.interaction_id == INTERACTION.c.id)
+)
+"""Of a record: an answer and passages are there, so that a curator can judge it."""
 _REVIEWED = exists().where(REVIEW.c.interaction_id == QUEUE.c.interaction_id)
 
 
@@ -31,9 +39,9 @@ class QueueReport(Value):
     dropped: int
     """Records taken out again: mined anew, they show no failure that curators can mend."""
     duplicates: int
-    """Flagged records that were passed over because their question is in the queue or was reviewed."""
-    over_user_limit: int
-    """Flagged records that were passed over because their user has enough in the queue."""
+    """Flagged records that were passed over because their question, or nearly it, is in the queue or was reviewed."""
+    over_limit: int
+    """Flagged records that were passed over because their user or session has enough in the queue."""
     left: int
     """Flagged records that did not fit into the budget."""
 
@@ -45,17 +53,10 @@ class QueueReport(Value):
             note = "  uniformly random, unseen by the miner" if name == QueueReason.audit else ""
             lines.append(f"  {count:6d}  {name}{note}")
         lines += [f"{self.dropped} were taken out: their failure is gone."] if self.dropped else []
-        lines += [f"{self.duplicates} ask what is queued or reviewed already."] if self.duplicates else []
-        lines += [f"{self.over_user_limit} are over the limit of one user."] if self.over_user_limit else []
+        lines += [f"{self.duplicates} ask nearly what is queued or reviewed already."] if self.duplicates else []
+        lines += [f"{self.over_limit} are over the limit of one user or session."] if self.over_limit else []
         lines += [f"{self.left} more are flagged and wait for room."] if self.left else []
         return "\n".join(lines)
-
-
-class _Candidate(NamedTuple):
-    id: str
-    failure: str
-    """Primary failure, or `ticket`."""
-    confidence: float
 
 
 def drawn_for_audit(record_id: str, settings: MiningSettings) -> bool:
@@ -67,111 +68,148 @@ def drawn_for_audit(record_id: str, settings: MiningSettings) -> bool:
     return _draw(record_id, settings.seed) < settings.audit_share
 
 
-def fill_queue(engine: Engine, settings: MiningSettings) -> QueueReport:
-    """Add records until as many wait for review as the budget allows; one transaction, repeatable.
+def fill_queue(engine: Engine, settings: MiningSettings, *, track: Track = untracked) -> QueueReport:
+    """Add records until as many wait for review as the budget allows; cut off anywhere, the next run completes it.
 
     The audit slice comes first. Each failure then has its share of the rest; what it does not use goes to the
-    others, in the order of the settings. Within a failure the surest come first.
+    others, in the order of the settings. Within a failure the highest priority comes first, one record a question.
 
     Args:
         engine: The store.
         settings: Budget, shares, limits and seed.
+        track: Shows progress over the questions that are compared.
     """
     with writing(engine) as connection:
         dropped = _refresh(connection)
         audits = _add_audits(connection, settings)
-        picked = _Picker(connection, settings).pick()
-        tickets = [(c.id, None, c.confidence) for c in picked.chosen if c.failure == QueueReason.ticket]
-        findings = [(c.id, c.failure, c.confidence) for c in picked.chosen if c.failure != QueueReason.ticket]
-        _insert(connection, QueueReason.ticket, tickets)
-        _insert(connection, QueueReason.finding, findings)
+    cluster_findings(engine, settings.near_duplicate, track=track)
+    with writing(engine) as connection:
+        _refresh(connection)  # now that it is known who asked the same
+        picker = _Picker(connection, settings)
+        picker.pick()
+        items = [(candidate, _ranked(candidate, factors)) for candidate, factors in picker.chosen]
+        for ticket, reason in ((True, QueueReason.ticket), (False, QueueReason.finding)):
+            _insert(connection, reason, [(one.id, values) for one, values in items if one.is_ticket is ticket])
         waiting = _waiting(connection)
-    added = Counter(candidate.failure for candidate in picked.chosen)
+    added = Counter(candidate.failure for candidate, _ in picker.chosen)
+    why = picker.passed_over()
     return QueueReport(
         budget=settings.budget,
         waiting=dict(sorted(waiting.items(), key=lambda item: (item[0] != QueueReason.audit, -item[1], item[0]))),
         added=({QueueReason.audit.value: audits} if audits else {}) | dict(sorted(added.items())),
         dropped=dropped,
-        duplicates=picked.duplicates,
-        over_user_limit=picked.over_user_limit,
-        left=picked.left,
+        duplicates=why["asked"],
+        over_limit=why["person"],
+        left=why["room"],
     )
 
 
 class _Picker:
-    """Chooses findings for one run: room, shares, duplicates and users are counted as it goes."""
+    """Chooses findings for one run: room, shares, questions, documents and people are counted as it goes."""
 
     def __init__(self, connection: Connection, settings: MiningSettings) -> None:
-        self.connection = connection
         self.settings = settings
-        self.chosen: list[_Candidate] = []
-        self.duplicates = self.over_user_limit = self.left = 0
+        self.chosen: list[tuple[Candidate, Factors]] = []
         self._waiting = _waiting(connection)
-        self._questions, self._users = _queued(connection)
+        self._asking = askings(connection)
+        self._taken = _taken(connection)
+        self._users, self._sessions, self._documents = _queued(connection)
+        self._candidates = _candidates(connection, settings)
 
-    def pick(self) -> "_Picker":
+    def pick(self) -> None:
+        """Choose as many as there is room for."""
         audits = self._waiting.get(QueueReason.audit.value, 0)
         rest = self.settings.budget - _audit_budget(self.settings)
         room = min(rest + audits, self.settings.budget) - sum(self._waiting.values())
-        candidates = _candidates(self.connection, self.settings)
-        walks = {
-            failure: self._suitable(candidates.get(failure, []))
-            for failure, share in self.settings.shares.items()
-            if share > 0
-        }
+        shares = {failure: share for failure, share in self.settings.shares.items() if share > 0}
+        walks = {failure: self._best_first(self._candidates.get(failure, {})) for failure in shares}
         for failure, walk in walks.items():
-            own = round(self.settings.shares[failure] * rest) - self._waiting.get(failure, 0)
+            own = round(shares[failure] * rest) - self._waiting.get(failure, 0)
             room -= self._take(walk, min(own, room))
         for walk in walks.values():
             room -= self._take(walk, room)
-        known = {candidate.id for candidate in self.chosen}
-        everyone = sum(candidate.id not in known for some in candidates.values() for candidate in some)
-        self.left = everyone - self.duplicates - self.over_user_limit
-        return self
 
-    def _take(self, walk: "Iterator[_Candidate]", count: int) -> int:
-        before = len(self.chosen)
-        while len(self.chosen) - before < count and (candidate := next(walk, None)) is not None:
-            self.chosen.append(candidate)
-        return len(self.chosen) - before
+    def passed_over(self) -> Counter[str]:
+        """Why the others were not chosen → how many: `asked` before, over the limit of their `person`, no `room`."""
+        known = {candidate.id for candidate, _ in self.chosen}
+        why: Counter[str] = Counter()
+        for questions in self._candidates.values():
+            for candidate in (candidate for some in questions.values() for candidate in some):
+                if candidate.id not in known:
+                    asked, allowed = candidate.cluster in self._taken, self._allowed(candidate)
+                    why["asked" if asked else "room" if allowed else "person"] += 1
+        return why
 
-    def _suitable(self, candidates: list[_Candidate]) -> "Iterator[_Candidate]":
-        for some in chunks(candidates):
-            columns = (INTERACTION.c.id, INTERACTION.c.query, INTERACTION.c.history, INTERACTION.c.user_id)
-            query = select(*columns).where(INTERACTION.c.id.in_([candidate.id for candidate in some]))
-            rows = {row.id: row for row in self.connection.execute(query)}
-            for candidate in some:
-                row = rows[candidate.id]
-                question = _question(row.query, row.history)
-                if question in self._questions:
-                    self.duplicates += 1
-                elif row.user_id is not None and self._users[row.user_id] >= self.settings.per_user:
-                    self.over_user_limit += 1
-                else:
-                    self._questions.add(question)
-                    if row.user_id is not None:
-                        self._users[row.user_id] += 1
-                    yield candidate
+    def _take(self, walk: Iterator[tuple[Candidate, Factors]], count: int) -> int:
+        some = list(islice(walk, max(count, 0)))
+        self.chosen += some
+        return len(some)
+
+    def _best_first(self, questions: dict[str, list[Candidate]]) -> Iterator[tuple[Candidate, Factors]]:
+        """One record a question, by priority as it is then: it only falls, as more of one document are chosen."""
+        heap = [(-self._factors(some[0]).priority, self._draw(some[0]), name) for name, some in questions.items()]
+        heapify(heap)
+        while heap:
+            _, draw, name = heappop(heap)
+            best = next(filter(self._allowed, questions[name]), None)
+            if name in self._taken or best is None:
+                continue
+            factors = self._factors(best)
+            if heap and (-factors.priority, draw) > heap[0][:2]:
+                heappush(heap, (-factors.priority, draw, name))
+                continue
+            self._taken.add(name)
+            self._users[best.user] += 1
+            self._sessions[best.session] += 1
+            self._documents[best.document] += 1
+            yield best, factors
+
+    def _factors(self, candidate: Candidate) -> Factors:
+        alike = self._documents[candidate.document] if candidate.document is not None else 0
+        return candidate.factors(self._asking.get(candidate.cluster, Asking()), alike)
+
+    def _allowed(self, candidate: Candidate) -> bool:
+        per_user, per_session = self.settings.per_user, self.settings.per_session
+        return (candidate.user is None or self._users[candidate.user] < per_user) and (
+            candidate.session is None or self._sessions[candidate.session] < per_session
+        )
+
+    def _draw(self, candidate: Candidate) -> float:
+        return _draw(candidate.id, self.settings.seed)
 
 
 def _refresh(connection: Connection) -> int:
-    """Bring unsent items up to date with their findings; those whose finding is gone are dropped."""
+    """Bring unsent items up to date with their findings and rank; those whose finding is gone are dropped."""
     unsent = and_(QUEUE.c.reason != QueueReason.audit.value, QUEUE.c.pushed_at.is_(None), ~_REVIEWED)
-    joined = QUEUE.outerjoin(FINDING, FINDING.c.interaction_id == QUEUE.c.interaction_id)
-    columns = (QUEUE.c.interaction_id, QUEUE.c.reason, QUEUE.c.failure, QUEUE.c.priority)
-    query = select(*columns, FINDING.c.failure.label("now"), FINDING.c.route, FINDING.c.confidence)
-    gone = []
-    for row in connection.execute(query.select_from(joined).where(unsent)).all():
-        ticket = row.reason == QueueReason.ticket.value
-        present = None if ticket else row.now
-        if row.route != (Route.ticket if ticket else Route.behaviour).value:
-            gone.append(row.interaction_id)
-        elif (present, row.confidence) != (row.failure, row.priority):
-            this = QUEUE.c.interaction_id == row.interaction_id
-            connection.execute(update(QUEUE).where(this).values(failure=present, priority=row.confidence))
+    items = {row.interaction_id: row for row in connection.execute(select(QUEUE).where(unsent))}
+    asking = askings(connection) if items else {}
+    kept: dict[str, dict[str, Any]] = {}
+    for some in chunks(items):
+        flagged = FINDING.c.route.in_([Route.behaviour.value, Route.ticket.value])
+        for candidate in candidates(connection, FINDING.c.interaction_id.in_(some), flagged):
+            item = items[candidate.id]
+            if candidate.is_ticket is (item.reason == QueueReason.ticket.value):
+                before = (item.factors or {}).get("diversity", 1.0)
+                factors = candidate.factors(asking.get(candidate.cluster, Asking()), 0)
+                kept[candidate.id] = _ranked(candidate, factors.model_copy(update={"diversity": before}))
+    for identifier, values in kept.items():
+        if any(getattr(items[identifier], name) != value for name, value in values.items()):
+            connection.execute(update(QUEUE).where(QUEUE.c.interaction_id == identifier).values(values))
+    gone = sorted(items.keys() - kept.keys())
     for some in chunks(gone):
         connection.execute(delete(QUEUE).where(QUEUE.c.interaction_id.in_(some)))
     return len(gone)
+
+
+def _ranked(candidate: Candidate, factors: Factors) -> dict[str, Any]:
+    """Columns of a queue item that its rank fills."""
+    return {
+        "failure": None if candidate.is_ticket else candidate.failure,
+        "priority": factors.priority,
+        "confidence": candidate.confidence,
+        "miner_version": candidate.miner_version,
+        "factors": factors.model_dump(),
+    }
 
 
 def _add_audits(connection: Connection, settings: MiningSettings) -> int:
@@ -181,12 +219,10 @@ def _add_audits(connection: Connection, settings: MiningSettings) -> int:
     wanted = min(wanted, settings.budget - sum(waiting.values()))
     if wanted <= 0:
         return 0
-    judgeable = and_(
-        func.trim(INTERACTION.c.response, " \n\r\t") != "", exists().where(CONTEXT.c.interaction_id == INTERACTION.c.id)
-    )
-    ids = connection.scalars(select(INTERACTION.c.id).where(judgeable, _new(INTERACTION.c.id)))
+    ids = connection.scalars(select(INTERACTION.c.id).where(JUDGEABLE, _new(INTERACTION.c.id)))
     drawn = sorted((_draw(i, settings.seed), i) for i in ids if drawn_for_audit(i, settings))[:wanted]
-    _insert(connection, QueueReason.audit, [(identifier, None, 1 - draw) for draw, identifier in drawn])
+    blind = {"failure": None, "confidence": None, "miner_version": None, "factors": None}
+    _insert(connection, QueueReason.audit, [(name, {**blind, "priority": 1 - draw}) for draw, name in drawn])
     return len(drawn)
 
 
@@ -194,22 +230,21 @@ def _audit_budget(settings: MiningSettings) -> int:
     return round(settings.audit_share * settings.budget)
 
 
-def _candidates(connection: Connection, settings: MiningSettings) -> dict[str, list[_Candidate]]:
-    """Flagged records that are neither queued, nor reviewed, nor of the audit slice, the surest first."""
-    columns = (FINDING.c.interaction_id, FINDING.c.failure, FINDING.c.confidence, FINDING.c.route)
+def _candidates(connection: Connection, settings: MiningSettings) -> dict[str, dict[str, list[Candidate]]]:
+    """Failure → question → flagged records that are neither queued, nor reviewed, nor of the audit slice.
+
+    Those of one question are in the order in which they are to be taken.
+    """
     wanted = FINDING.c.route.in_([Route.behaviour.value, Route.ticket.value])
-    found: dict[str, list[_Candidate]] = {}
-    for identifier, failure, confidence, route in connection.execute(
-        select(*columns).where(wanted, _new(FINDING.c.interaction_id))
-    ):
-        ticket = route == Route.ticket.value
-        candidate = _Candidate(identifier, QueueReason.ticket.value if ticket else failure, confidence)
+    found: dict[str, dict[str, list[Candidate]]] = defaultdict(lambda: defaultdict(list))
+    for candidate in candidates(connection, wanted, _new(FINDING.c.interaction_id)):
         # tickets are no answers of the application: the audit slice leaves them out
-        audited = not ticket and drawn_for_audit(identifier, settings)
+        audited = not candidate.is_ticket and drawn_for_audit(candidate.id, settings)
         if settings.shares.get(candidate.failure, 0) > 0 and not audited:
-            found.setdefault(candidate.failure, []).append(candidate)
-    for some in found.values():
-        some.sort(key=lambda candidate: (-candidate.confidence, _draw(candidate.id, settings.seed)))
+            found[candidate.failure][candidate.cluster].append(candidate)
+    for questions in found.values():
+        for some in questions.values():
+            some.sort(key=lambda one: (-one.factors(Asking(), 0).priority, _draw(one.id, settings.seed)))
     return found
 
 
@@ -219,28 +254,24 @@ def _new(identifier: Any) -> Any:
     return ~or_(queued, exists().where(REVIEW.c.interaction_id == identifier))
 
 
-def _queued(connection: Connection) -> tuple[set[tuple[str, ...]], Counter[str]]:
-    """Questions that were ever queued or reviewed, and the number of unreviewed records of each user."""
+def _taken(connection: Connection) -> set[str]:
+    """Clusters of questions that were ever queued or reviewed."""
     seen = or_(
-        exists().where(QUEUE.c.interaction_id == INTERACTION.c.id),
-        exists().where(REVIEW.c.interaction_id == INTERACTION.c.id),
+        exists().where(QUEUE.c.interaction_id == FINDING.c.interaction_id),
+        exists().where(REVIEW.c.interaction_id == FINDING.c.interaction_id),
     )
-    asked = connection.execute(select(INTERACTION.c.query, INTERACTION.c.history).where(seen))
-    questions = {_question(query, history) for query, history in asked}
-    joined = QUEUE.join(INTERACTION, INTERACTION.c.id == QUEUE.c.interaction_id)
-    users = connection.execute(
-        select(INTERACTION.c.user_id, func.count())
-        .select_from(joined)
-        .where(~_REVIEWED, INTERACTION.c.user_id.is_not(None))
-        .group_by(INTERACTION.c.user_id)
-    )
-    return questions, Counter({row[0]: row[1] for row in users})
+    return set(connection.scalars(select(func.coalesce(FINDING.c.cluster, FINDING.c.interaction_id)).where(seen)))
 
 
-def _question(query: str, history: list[dict[str, str]] | None) -> tuple[str, ...]:
-    """What was asked, comparable: the query, and in a conversation the user's turns before it."""
-    turns = [message["content"] for message in history or () if message["role"] == "user"]
-    return tuple(normalise(text).casefold().strip(" ?!.") for text in (*turns, query))
+def _queued(connection: Connection) -> tuple[Counter[str | None], Counter[str | None], Counter[str | None]]:
+    """Unreviewed records in the queue of each user, of each session, and with each document retrieved first."""
+    waiting = exists().where(QUEUE.c.interaction_id == FINDING.c.interaction_id, ~_REVIEWED)
+    users, sessions, documents = Counter[str | None](), Counter[str | None](), Counter[str | None]()
+    for item in candidates(connection, waiting):
+        users[item.user] += 1
+        sessions[item.session] += 1
+        documents[item.document] += 1
+    return users, sessions, documents
 
 
 def _waiting(connection: Connection) -> dict[str, int]:
@@ -252,21 +283,9 @@ def _waiting(connection: Connection) -> dict[str, int]:
     return dict(counts)
 
 
-def _insert(connection: Connection, reason: QueueReason, items: Sequence[tuple[str, str | None, float]]) -> None:
-    moment = now()
-    rows = [
-        {
-            "interaction_id": identifier,
-            "reason": reason.value,
-            "failure": failure,
-            "priority": priority,
-            "queued_at": moment,
-            "pushed_at": None,
-            "pushed_to": None,
-        }
-        for identifier, failure, priority in items
-    ]
-    put(connection, QUEUE, rows, replace=False)
+def _insert(connection: Connection, reason: QueueReason, items: Sequence[tuple[str, dict[str, Any]]]) -> None:
+    same = {"reason": reason.value, "queued_at": now(), "pushed_at": None, "pushed_to": None}
+    put(connection, QUEUE, [{"interaction_id": name, **same, **values} for name, values in items], replace=False)
 
 
 def _draw(record_id: str, seed: int) -> float:

@@ -107,6 +107,10 @@ class MiningSettings(Section):
     order."""
     per_user: int = Field(default=20, ge=1)
     """Records of one user that may be queued at a time, so that nobody can flood the queue."""
+    per_session: int = Field(default=5, ge=1)
+    """Records of one session that may be queued at a time."""
+    near_duplicate: float = Field(default=0.7, gt=0, le=1)
+    """Jaccard similarity of content words from which on two questions take one place in the queue."""
     seed: int = 17
     model: ModelSettings = ModelSettings()
     judge: JudgeSettings = JudgeSettings()

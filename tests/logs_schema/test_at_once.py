@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, func, select
+from tests.logs_schema.conftest import sqlite_only
 
 from logs_schema.importers.run import import_files
 from logs_schema.rows import FINDING, INTERACTION
 from logs_schema.store import open_store
-from tests.logs_schema.conftest import sqlite_only
 from tests.logs_schema.log_examples import record, snapshot, write_lines
 
 ROOT = Path(__file__).parents[2]

@@ -54,6 +54,10 @@ def test_findings_are_listed_and_shown(run: Any, mined: str) -> None:
         assert "«Riders pay 19 dollars to the Zurich office [1].»" in shown.stdout
         assert "▸The City plan costs 72 euros a month for the everyday step-through bike.◂" in shown.stdout
         assert "\x1b" not in shown.stdout
+        for part in ("Asked", "Answered", "Retrieved [1]", "Why it is flagged", "What happens next", "sure (0."):
+            assert f"\n{part}" in shown.stdout or part == "sure (0.", part
+        assert shown.stdout.startswith("The answer says what the retrieved passages do not support.")
+        assert "in no passage: " in shown.stdout and "It waits in the review queue" in shown.stdout
     assert json.loads(run("findings", "show", mined, "--json").stdout)["failure"] == "unfaithful"
     assert run("findings", "show", "nowhere").exit_code == 3
 
@@ -85,6 +89,33 @@ def test_hostile_text_neither_steers_the_terminal_nor_is_markup(make: Any) -> No
     assert "\x07" not in shown and "\x9b" not in shown and "\u202e" not in shown and "\x1b]" not in shown
     plain = render_finding(record, finding).plain
     assert "\x1b" not in plain and "«" in plain and "▸" in plain
+
+
+def test_long_passages_are_cut_to_what_matters(run: Any, mined: str, make: Any, tmp_path: Path) -> None:
+    filler = "Nothing to do with it at all. " * 60
+    passage = filler + make().contexts[0].text + filler
+    record = make(7, response=LIE, contexts=(Context(text=passage), Context(text=filler)))
+    save_records(open_store(f"sqlite:///{tmp_path}/groundmill.db"), [record])
+    run("mine")
+    shown = run("findings", "show", record.record_id).stdout
+    assert "▸The City plan costs 72 euros" in shown and "more characters: --full" in shown
+    assert len(shown) < 3000 < len(run("findings", "show", record.record_id, "--full").stdout)
+
+
+def test_refusals_and_answers_without_a_basis_are_marked(make: Any) -> None:
+    house = HouseSettings()
+
+    def shown(**given: Any) -> str:
+        record = make(0, **given)
+        scores = lexical_scorer(house)([record])[0]
+        finding = diagnose(record, scores, settings=MiningSettings(), house=house, versions={})
+        return render_finding(record, finding, state="It waits.").plain
+
+    refused = shown(response="Thank you. I don't know that.")
+    assert "«I don't know that.»" in refused and "although the passages hold the answer" in refused
+    assert "It waits." in refused
+    answered = shown(query="who won the battle of waterloo", response="The free trial lasts 14 days.")
+    assert "«The free trial lasts 14 days.»" in answered and "should have been" in answered
 
 
 def test_a_finding_without_evidence_is_readable(make: Any) -> None:

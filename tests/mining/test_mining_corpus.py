@@ -53,7 +53,12 @@ def test_what_the_corpus_holds_is_a_retrieval_miss(engine: Engine, make: Any) ->
     assert (finding.failure, finding.route) == (F.retrieval_miss, Route.retrieval)
     assert "Yet the corpus holds it" in finding.why and '"Batteries"' in finding.why
     (item,) = [item for item in finding.evidence if item.kind == "corpus"]
-    assert "31 documents searched" in item.note and '"battery"' in item.note and item.score and item.score > 0.5
+    assert (
+        "31 documents and 2 logged passages searched" in item.note
+        and '"battery"' in item.note
+        and item.score
+        and item.score > 0.5
+    )
     answers = mined(engine, make(2, query=asked, response="It lasts 500 miles in all weathers."))
     assert (answers.failure, answers.secondary) == (F.missing_abstention, (F.retrieval_miss,))
     nothing = mined(engine, make(3, query=asked, response=UNSURE, contexts=()))
@@ -81,6 +86,38 @@ def test_without_a_feed_nothing_is_claimed_and_the_first_one_mines_again(engine:
     assert report.mined == 1 and report.failures == {"knowledge_gap": 1, "none": 1}
     feed(engine, *corpus())
     assert mine(engine, SETTINGS, HOUSE).mined == 0
+
+
+def test_passages_of_other_records_show_what_the_corpus_holds(engine: Engine, make: Any) -> None:
+    asked = "how many kilometres does the battery of the cargo bike last"
+    shown = Context(text=BATTERY, doc_id="battery", title="Batteries")
+    other = make(1, query="how is the battery charged", contexts=(shown,), response="Within four hours [1].")
+    save_records(engine, [other])
+    finding = mined(engine, make(2, query=asked, response=UNSURE))
+    assert finding.failure is F.retrieval_miss and "found for other questions" in finding.why
+    assert "60 kilometres" not in finding.why, "what may be forgotten is not quoted"
+    (item,) = [item for item in finding.evidence if item.kind == "corpus"]
+    assert item.document == "battery" and "60 kilometres" not in item.note
+    mine_alone = make(3, query=asked, response=UNSURE, contexts=(shown.model_copy(update={"text": "Batteries."}),))
+    assert mined(engine, mine_alone).failure is F.retrieval_miss
+    unknown = mined(engine, make(4, query="who won the battle of waterloo", response=UNSURE))
+    assert unknown.failure is F.insufficient_context, "passages of logs are not the whole corpus"
+
+
+def test_passages_that_not_everybody_may_read_are_no_miss(engine: Engine, make: Any) -> None:
+    shown = Context(text=BATTERY, doc_id="battery", groups=("staff",))
+    save_records(engine, [make(1, query="how is the battery charged", contexts=(shown,))])
+    asked = "how many kilometres does the battery of the cargo bike last"
+    assert mined(engine, make(2, query=asked, response=UNSURE)).failure is F.insufficient_context
+
+
+def test_outdated_passages_of_other_records_are_not_searched(engine: Engine, make: Any) -> None:
+    day = datetime(2026, 1, 1, tzinfo=UTC)
+    old = Context(text=BATTERY, doc_id="battery", updated_at=day)
+    new = Context(text="This page has moved.", doc_id="battery", updated_at=day + timedelta(days=1))
+    save_records(engine, [make(n, query="how is it charged", contexts=(shown,)) for n, shown in enumerate((old, new))])
+    asked = "how many kilometres does the battery of the cargo bike last"
+    assert mined(engine, make(5, query=asked, response=UNSURE)).failure is F.insufficient_context
 
 
 def test_withdrawn_and_old_texts_are_not_searched(engine: Engine, make: Any) -> None:

@@ -5,10 +5,11 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, select, update
 
-from factory.mining.findings import list_queue, load_finding
+from factory.mining.findings import load_finding
 from factory.mining.miner import MineReport, mine
 from factory.mining.queue import QUEUE
 from factory.mining.settings import MiningSettings
+from factory.mining.waiting import list_queue
 from labeling.form import record_fields
 from labeling.push import correction_draft
 from logs_schema.importers.tickets import parse

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Engine, select
+from tests.logs_schema.conftest import NewStore
 
 from factory.mining.miner import mine
 from factory.mining.settings import MiningSettings
@@ -17,7 +18,6 @@ from logs_schema.errors import FactoryError
 from logs_schema.rows import FINDING
 from logs_schema.settings import HouseSettings
 from logs_schema.store import open_store, save_records, writing
-from tests.logs_schema.conftest import NewStore
 
 HOUSE = HouseSettings()
 ROOT = Path(__file__).parents[2]

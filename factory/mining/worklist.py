@@ -1,0 +1,307 @@
+"""The other route: what the RAG team can mend, grouped by document or topic, the most worthwhile first."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+from statistics import fmean
+from typing import Any, NamedTuple
+
+from sqlalchemy import Engine, func, select
+
+from factory.mining.findings import table
+from factory.mining.questions import Words, near_duplicates, topic_of
+from factory.mining.rank import PERSON, Asking
+from logs_schema.records import UtcDatetime, Value
+from logs_schema.rows import CONTEXT, DOCUMENT, FINDING, INTERACTION, chunks
+from logs_schema.taxonomy import Failure, Route
+
+MULTI_HOP = "multi_hop"
+HINTS = {
+    Failure.retrieval_miss.value: "The corpus holds it and the retriever missed it: chunk along headings and across "
+    "cross-references, retrieve more and rerank (two stages), put users' words into title or summary.",
+    Failure.stale_context.value: "Re-index the document, and take superseded and withdrawn versions out of the index.",
+    Failure.truncated_context.value: "The window cut the passages off: rerank before cutting, retrieve fewer or "
+    "shorter passages, or enlarge the window.",
+    Failure.knowledge_gap.value: "No document covers it: write the article, or say in the product that it is left out.",
+    Failure.insufficient_context.value: "Cause unknown: look whether the document holds it (then chunking and "
+    "reranking) or not (then write it); `factory documents import` lets the miner tell.",
+    MULTI_HOP: "One passage is not enough: split the question and retrieve for each part (multi-hop retrieval), or "
+    "write a page that brings the parts together.",
+}
+"""What usually cures each kind."""
+KINDS = tuple(HINTS)
+_UNKNOWN = {Failure.insufficient_context.value, Failure.knowledge_gap.value}
+ALIKE = 0.4
+"""Jaccard similarity of content words from which on two questions are of one topic."""
+EXAMPLES = 3
+
+
+class Example(Value):
+    """One of the questions."""
+
+    record_id: str
+    query: str
+    why: str
+
+
+class WorkItem(Value):
+    """Something to mend: one kind of cause at one document or topic."""
+
+    kind: str
+    """A failure of the routes retrieval, content and prompt, or `multi_hop`."""
+    documents: tuple[str, ...]
+    """Ids of the documents that it is about; none for a topic that no document covers, and for cut-off windows."""
+    title: str
+    """Title of the documents, or the question that stands for the topic."""
+    records: int
+    """Answers that it spoiled."""
+    questions: int
+    """Different questions among them; near-duplicates count once."""
+    people: int
+    """People who asked: users, else sessions, else records."""
+    unhappy: int
+    """How many of them were not content with the answer."""
+    feedback: float | None
+    """Mean of what they said, one voice a person, -1 (bad) to 1 (good); None when nobody said anything."""
+    confidence: float
+    """Mean confidence of the findings; where the cause comes second, that of the primary failure."""
+    first_seen: UtcDatetime
+    last_seen: UtcDatetime
+    examples: tuple[Example, ...]
+    hint: str
+
+    @property
+    def weight(self) -> float:
+        """What the list is sorted by: people, how bad their feedback was, and how sure the miner is."""
+        return self.people * self.confidence * (1 + max(0.0, -(self.feedback or 0.0)))
+
+
+class Worklist(Value):
+    """What the RAG team can mend."""
+
+    items: tuple[WorkItem, ...]
+    """The most worthwhile first."""
+    total: int
+    """How many items there are without the limit."""
+    records: dict[str, int]
+    """Kind → records, over all items; one record may have two causes."""
+    searched: bool
+    """Whether a documents feed with texts was there: without one, misses and gaps cannot be told apart."""
+
+    def text(self) -> str:
+        """A table, then examples and cures by item."""
+        if not self.items:
+            return "Nothing to mend in retrieval, content or prompt was found. Run `factory mine` when logs are new."
+        rows = [
+            (str(n), one.kind, one.title, str(one.records), str(one.people), _feedback(one), f"{one.confidence:.2f}")
+            for n, one in enumerate(self.items, start=1)
+        ]
+        head = ("", "kind", "document or topic", "answers", "people", "feedback", "sure")
+        lines = [*table(head, rows), ""]
+        for n, one in enumerate(self.items, start=1):
+            about = f" (document {', '.join(one.documents)})" if one.documents else ""
+            lines += [f"{n}. {one.kind}: {' '.join(one.title.split())}{about}", f"   {one.hint}"]
+            lines += [f"   e.g. {' '.join(example.query.split())}  [{example.record_id}]" for example in one.examples]
+        counts = ", ".join(f"{count} {kind}" for kind, count in self.records.items())
+        lines += ["", f"{len(self.items)} of {self.total} items; answers by cause: {counts}."]
+        if not self.searched:
+            lines.append("No documents with texts were imported (`factory documents import`), so nothing is known to "
+                         "be a retrieval miss or a knowledge gap.")  # fmt: skip
+        return "\n".join(lines)
+
+
+class _Case(NamedTuple):
+    """A record with one cause."""
+
+    kind: str
+    key: tuple[str, ...]
+    """Documents, or what else it is about; empty: its topic."""
+    record_id: str
+    cluster: str
+    query: str
+    words: Words
+    person: str
+    vote: float | None
+    confidence: float
+    why: str
+    occurred_at: datetime
+
+
+def worklist(
+    engine: Engine, *, kind: str | None = None, since: datetime | None = None, limit: int | None = None
+) -> Worklist:
+    """Group what is wrong outside the model's behaviour.
+
+    Args:
+        engine: The store, mined.
+        kind: Only this one of `KINDS`.
+        since: Only records that occurred then or later.
+        limit: Items to return at the most.
+    """
+    cases = [case for case in _cases(engine, since) if kind in (None, case.kind)]
+    groups: dict[tuple[str, tuple[str, ...]], list[_Case]] = {}
+    for case in cases:
+        if case.key:
+            groups.setdefault((case.kind, case.key), []).append(case)
+    for name in KINDS:
+        for topic, some in _topics([case for case in cases if case.kind == name and not case.key]).items():
+            groups[name, ("", topic)] = some
+    items = sorted(
+        (_item(name, key, some) for (name, key), some in groups.items()),
+        key=lambda item: (-item.weight, item.kind, item.documents, item.examples[0].record_id),
+    )
+    shown = items[:limit]
+    titles = _titles(engine, {document for item in shown for document in item.documents})
+    records = {name: sum(case.kind == name for case in cases) for name in KINDS}
+    with engine.connect() as connection:
+        searched = connection.scalar(select(DOCUMENT.c.doc_id).where(DOCUMENT.c.text.is_not(None)).limit(1))
+    return Worklist(
+        items=tuple(_titled(item, titles) for item in shown),
+        total=len(items),
+        records={name: count for name, count in records.items() if count},
+        searched=searched is not None,
+    )
+
+
+# --- reading --------------------------------------------------------------------------------------
+
+_ROUTES = {Route.behaviour.value, Route.retrieval.value, Route.content.value, Route.prompt.value}
+
+
+def _cases(engine: Engine, since: datetime | None) -> Iterator[_Case]:
+    columns = (
+        *(FINDING.c[name] for name in ("failure", "secondary", "confidence", "evidence", "why", "vote", "cluster")),
+        *(INTERACTION.c[name] for name in ("id", "source", "query", "history", "occurred_at")),
+        PERSON.label("person"),
+    )
+    joined = FINDING.join(INTERACTION, INTERACTION.c.id == FINDING.c.interaction_id)
+    query = select(*columns).select_from(joined).where(FINDING.c.route.in_(sorted(_ROUTES)))
+    query = query.where(INTERACTION.c.occurred_at >= since) if since else query
+    with engine.connect() as connection:
+        rows = connection.execute(query.order_by(INTERACTION.c.id).execution_options(yield_per=1000))
+        for some in rows.partitions():
+            held = [(row, causes) for row in some if (causes := _causes(row))]
+            documents = _documents(engine, [row.id for row, _ in held])
+            for row, causes in held:
+                for kind in causes:
+                    about = _about(kind, row, documents.get(row.id, {}))
+                    yield _Case(
+                        kind=kind,
+                        key=about,
+                        record_id=row.id,
+                        cluster=row.cluster or row.id,
+                        query=row.query,
+                        words=frozenset() if about else topic_of(row.query, row.history),
+                        person=row.person,
+                        vote=row.vote,
+                        confidence=row.confidence,
+                        why=row.why,
+                        occurred_at=row.occurred_at,
+                    )
+
+
+def _causes(row: Any) -> list[str]:
+    """Kinds of the work list that a finding belongs to."""
+    causes = [name for name in (row.failure, *row.secondary) if name in HINTS]
+    joins = any(item["kind"] == MULTI_HOP for item in row.evidence)
+    return [MULTI_HOP if joins and name in _UNKNOWN else name for name in causes]
+
+
+def _about(kind: str, row: Any, documents: dict[int, str]) -> tuple[str, ...]:
+    """What a case is grouped by."""
+    if kind == Failure.truncated_context:
+        return ("", row.source)
+    if kind == Failure.retrieval_miss:
+        return tuple(item["document"] for item in row.evidence if item["kind"] == "corpus" and item["document"])[:1]
+    wanted = {Failure.stale_context.value: "newer_version", MULTI_HOP: MULTI_HOP}.get(kind, "holds_answer")
+    if kind == Failure.knowledge_gap:
+        return ()
+    spans = [span["where"] for item in row.evidence if item["kind"] == wanted for span in item["spans"]]
+    ranks = [int(where.removeprefix("context:")) for where in spans if where.startswith("context:")]
+    found = [documents[rank] for rank in ranks if rank in documents]
+    return tuple(sorted(set(found if kind == MULTI_HOP else found[:1])))
+
+
+def _documents(engine: Engine, ids: Sequence[str]) -> dict[str, dict[int, str]]:
+    """Record → rank → document of its contexts."""
+    found: dict[str, dict[int, str]] = {}
+    with engine.connect() as connection:
+        for some in chunks(ids):
+            where = (CONTEXT.c.interaction_id.in_(some), CONTEXT.c.doc_id.is_not(None))
+            for name, rank, document in connection.execute(
+                select(CONTEXT.c.interaction_id, CONTEXT.c.rank, CONTEXT.c.doc_id).where(*where)
+            ):
+                found.setdefault(name, {})[rank] = document
+    return found
+
+
+def _titles(engine: Engine, documents: Iterable[str]) -> dict[str, str]:
+    """Titles by document, from the feed, else from the logs."""
+    titles: dict[str, str] = {}
+    with engine.connect() as connection:
+        for source in (CONTEXT, DOCUMENT):
+            for some in chunks(sorted(documents)):
+                where = (source.c.doc_id.in_(some), source.c.title.is_not(None))
+                query = select(source.c.doc_id, func.max(source.c.title)).where(*where).group_by(source.c.doc_id)
+                titles |= {row[0]: row[1] for row in connection.execute(query)}
+    return titles
+
+
+# --- grouping -------------------------------------------------------------------------------------
+
+
+def _topics(cases: Sequence[_Case]) -> dict[str, list[_Case]]:
+    """Question that stands for a topic → its cases: around the most asked questions, those that are alike."""
+    asked: dict[Words, list[_Case]] = {}
+    for case in cases:
+        asked.setdefault(case.words, []).append(case)
+    near = near_duplicates(asked, ALIKE)
+    topics: dict[str, list[_Case]] = {}
+    left = set(asked)
+    for words in sorted(asked, key=lambda words: (-len(asked[words]), asked[words][0].record_id)):
+        if words in left:
+            members = [words, *(other for other in near[words] if other in left)]
+            left -= set(members)
+            topics[asked[words][0].query] = [case for member in members for case in asked[member]]
+    return topics
+
+
+def _item(kind: str, key: tuple[str, ...], cases: list[_Case]) -> WorkItem:
+    voices: dict[str, list[float]] = {}
+    for case in cases:
+        if case.vote is not None:
+            voices.setdefault(case.person, []).append(case.vote)
+    people = {case.person for case in cases}
+    asking = Asking(len(cases), len(people), tuple(sorted(fmean(said) for said in voices.values())))
+    first: dict[str, _Case] = {}
+    for case in sorted(cases, key=lambda case: (case.vote or 0.0, -case.confidence, case.record_id)):
+        first.setdefault(case.cluster, case)
+    moments = [case.occurred_at for case in cases]
+    documents = () if key[0] == "" else key
+    return WorkItem(
+        kind=kind,
+        documents=documents,
+        title=", ".join(documents) or key[1],
+        records=len(cases),
+        questions=len(first),
+        people=len(people),
+        unhappy=asking.unhappy,
+        feedback=asking.feedback,
+        confidence=round(fmean(case.confidence for case in cases), 4),
+        first_seen=min(moments),
+        last_seen=max(moments),
+        examples=tuple(
+            Example(record_id=case.record_id, query=case.query, why=case.why)
+            for case in list(first.values())[:EXAMPLES]
+        ),
+        hint=HINTS[kind],
+    )
+
+
+def _titled(item: WorkItem, titles: dict[str, str]) -> WorkItem:
+    if not item.documents:
+        return item
+    return item.model_copy(update={"title": " + ".join(titles.get(name) or name for name in item.documents)})
+
+
+def _feedback(item: WorkItem) -> str:
+    return "-" if item.feedback is None else f"{item.feedback:+.2f} ({item.unhappy} unhappy)"
