@@ -25,7 +25,7 @@ PRAGMAS = (
     "foreign_keys=ON",
     "cache_size=-65536",
 )
-"""Settings of every connection to SQLite beside its patience; the cache, in KiB, holds what one transaction changes in the indexes."""
+"""Settings of every connection to SQLite; the cache, in KiB, holds what one transaction changes in the indexes."""
 CONNECT_SECONDS = 10
 WRITE_LOCK = 7_201_663
 """Key of the PostgreSQL advisory lock that whoever writes to a store holds."""

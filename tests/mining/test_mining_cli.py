@@ -91,11 +91,11 @@ def test_hostile_text_neither_steers_the_terminal_nor_is_markup(make: Any) -> No
     assert "\x1b" not in plain and "«" in plain and "▸" in plain
 
 
-def test_long_passages_are_cut_to_what_matters(run: Any, mined: str, make: Any, tmp_path: Path) -> None:
+def test_long_passages_are_cut_to_what_matters(run: Any, mined: str, make: Any, engine: Engine) -> None:
     filler = "Nothing to do with it at all. " * 60
     passage = filler + make().contexts[0].text + filler
     record = make(7, response=LIE, contexts=(Context(text=passage), Context(text=filler)))
-    save_records(open_store(f"sqlite:///{tmp_path}/groundmill.db"), [record])
+    save_records(engine, [record])
     run("mine")
     shown = run("findings", "show", record.record_id).stdout
     assert "▸The City plan costs 72 euros" in shown and "more characters: --full" in shown
