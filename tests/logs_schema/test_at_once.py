@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, func, select
-from tests.logs_schema.conftest import sqlite_only
 
 from logs_schema.importers.run import import_files
 from logs_schema.rows import FINDING, INTERACTION
 from logs_schema.store import open_store
 from tests.logs_schema.log_examples import record, snapshot, write_lines
+from tests.stores import sqlite_only
 
 ROOT = Path(__file__).parents[2]
 EACH = 4000

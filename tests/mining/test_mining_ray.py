@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Engine, func, select
-from tests.logs_schema.conftest import SERVER, NewStore, sqlite_only
 
 from factory.mining.miner import mine, miner_version
 from factory.mining.ray_engine import _due_in_file, _opened, _records
@@ -22,6 +21,7 @@ from logs_schema.rows import FINDING
 from logs_schema.settings import HouseSettings
 from logs_schema.store import iter_records, open_store, save_feedback, save_records, writing
 from logs_schema.taxonomy import MiningEngine
+from tests.stores import SERVER, NewStore, sqlite_only
 
 HOUSE = HouseSettings()
 SETTINGS = MiningSettings()

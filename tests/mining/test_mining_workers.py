@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Engine, select
-from tests.logs_schema.conftest import NewStore
 
 from factory.mining.miner import mine
 from factory.mining.settings import MiningSettings
@@ -18,6 +17,7 @@ from logs_schema.errors import FactoryError
 from logs_schema.rows import FINDING
 from logs_schema.settings import HouseSettings
 from logs_schema.store import open_store, save_records, writing
+from tests.stores import NewStore
 
 HOUSE = HouseSettings()
 ROOT = Path(__file__).parents[2]
