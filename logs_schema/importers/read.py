@@ -38,8 +38,9 @@ ENDINGS = (".json", ".jsonl", ".ndjson", ".parquet")
 """What a file of a folder is called, when it is to be read; .gz or .zst may follow."""
 REJECTS = ".rejects.jsonl"
 
-MANY_DIGITS = re.compile(rb"\d{19}")
-"""What may be a whole number of more than 64 bits, which orjson reads as a float."""
+ZEROS = bytes.maketrans(b"123456789", b"000000000")
+LONG_NUMBER = b"0" * 19
+"""After `ZEROS`: what may be a whole number of more than 64 bits, which orjson reads as a float."""
 SUSPICIOUS = re.compile(rb"\\u(?:0000|[dD][89a-fA-F])")
 
 
@@ -199,7 +200,7 @@ def _row(number: int, value: dict[str, Any] | None, reason: str, limit: int) -> 
 
 def _value(data: bytes) -> Any:
     """JSON from bytes: by orjson, and what that refuses or reads inexactly by the standard library."""
-    if not MANY_DIGITS.search(data):
+    if LONG_NUMBER not in data.translate(ZEROS):  # a regular expression takes ten times as long
         with suppress(orjson.JSONDecodeError):
             return orjson.loads(data)
     return json.loads(data.decode("utf-8-sig"), parse_constant=no_constant)
