@@ -26,7 +26,8 @@ def mined_store(engine: Engine, make: Any) -> Engine:
     """A store of 100,000 records that were all mined; one in a hundred is unfaithful."""
     version, moment = miner_version(MiningSettings(), HOUSE), now()
     record = make(0, contexts=tuple(Context(text=f"Passage {n}.", doc_id=f"d{n}") for n in range(3)))
-    one, links = interaction_row(record, "h", moment), list(context_rows(record))
+    # sessions of what came in the last minutes are always read again
+    one, links = interaction_row(record, "h", moment - timedelta(days=1)), list(context_rows(record))
     with writing(engine) as connection:
         put(connection, PASSAGE, [{"hash": row["passage_hash"], "text": "x"} for row in links], replace=False)
         for numbers in chunks(range(MANY), 5000):
