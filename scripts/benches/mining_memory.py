@@ -53,12 +53,16 @@ def records(count: int) -> Iterator[Any]:
 
 def make(url: str, count: str) -> dict[str, Any]:
     """Fill a store."""
-    from logs_schema.rows import chunks
+    from sqlalchemy import update
+
+    from logs_schema.rows import INTERACTION, chunks
     from logs_schema.store import open_store, save_records
 
     engine = open_store(url)
     for some in chunks(records(int(count)), SAVED):
         save_records(engine, some)
+    with engine.begin() as connection:  # sessions of what came in the last minutes are always read again
+        connection.execute(update(INTERACTION).values(imported_at=BEGAN))
     return {}
 
 
