@@ -86,9 +86,9 @@ def findings_show(
     if as_json:
         typer.echo(finding.model_dump_json(indent=2))
     else:
-        record = load_records(engine, [record_id])[record_id]
-        shown = render_finding(record, finding, state=review_state(engine, finding), full=full)
-        Console(highlight=False, markup=False, emoji=False).print(shown, soft_wrap=True, end="")
+        shown = load_records(engine, [record_id])[record_id]
+        text = render_finding(shown, finding, state=review_state(engine, finding), full=full)
+        Console(highlight=False, markup=False, emoji=False).print(text, soft_wrap=True, end="")
 
 
 @mine_app.command("report")

@@ -30,8 +30,8 @@ def evidence(case: Case, failures: dict[Failure, float]) -> tuple[Evidence, ...]
         found.append(Evidence(kind="refusal", note="says that it does not know", spans=(span,)))
     worst = _worst(case)[:SHOWN]
     if Failure.missing_abstention in failures and not worst:
-        spans = tuple(_span("response", support.sentence) for support in case.judged[:SHOWN])
-        found.append(Evidence(kind="claim", note="answers what no passage seems to answer", spans=spans))
+        said = tuple(_span("response", support.sentence) for support in case.judged[:SHOWN])
+        found.append(Evidence(kind="claim", note="answers what no passage seems to answer", spans=said))
     for support in worst:
         note = (
             f"not in any passage: {', '.join(support.missing[:SHOWN])}" if support.missing else "said differently there"
