@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from factory.mining.abstention import read_abstention
 from factory.mining.corpus import Searched
-from factory.mining.feedback import Opinion, read_feedback
+from factory.mining.feedback import GROUNDED, Opinion, read_feedback
 from factory.mining.lexical import Answer, Passage, Support, answer_in, passages, supports
 from factory.mining.settings import MiningSettings
 from factory.mining.text import Sentence
@@ -17,6 +17,9 @@ from logs_schema.settings import HouseSettings
 
 Search = Callable[[RagRecord, str | None], Searched | None]
 """Looks for an answer in the corpus: see `corpus.Corpus.search`."""
+DOUBT = 0.2
+"""Contexts no more than this above the threshold hold the answer, unless the corpus holds a much better passage: wrong
+passages on the right topic come that far (chosen on the demo's help centre)."""
 
 
 class Case(NamedTuple):
@@ -45,9 +48,35 @@ class Case(NamedTuple):
 
     @property
     def held(self) -> bool:
-        """The contexts hold the answer: a person's correction decides, else the score."""
+        """The contexts hold the answer: a person's correction decides, else the score and what the corpus holds."""
         correction = self.opinion.correction
-        return correction.supported if correction else self.sufficient >= 0
+        return correction.supported if correction else self.sufficient >= 0 and self.missed is None
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether the corpus is worth a search: the contexts do not hold the answer, or not clearly."""
+        if self.opinion.correction:
+            return not self.held
+        return (self.scores.sufficiency or 0.0) < self.settings.sufficient + DOUBT
+
+    @property
+    def missed(self) -> float | None:
+        """By how much (0 to 1) a passage of the corpus covers the question better than what was retrieved; None when
+        none does that is enough of an answer, or only the newer version of a retrieved one does.
+        """
+        hit = self.searched.hit if self.searched else None
+        outdated = {self.record.contexts[rank].doc_id for rank in self.stale}
+        if hit is None or hit.doc_id in outdated:
+            return None
+        corrected = self.opinion.correction is not None
+        had = 0.0 if corrected else self.scores.sufficiency or 0.0
+        needed = GROUNDED if corrected else self.settings.sufficient
+        return hit.covered - had if hit.covered >= max(needed, had + self.settings.much_better) else None
+
+    @property
+    def lack(self) -> float:
+        """0 to 1: how clearly the contexts do not hold the answer."""
+        return max(-self.sufficient, self.missed or 0.0)
 
     @property
     def faithful(self) -> float:

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import Engine
 
-from factory.mining.lexical import answer_in, asked, groundedness, passage
+from factory.mining.lexical import answer_in, asked, groundedness, passage, passages
 from factory.mining.text import content_words, sentences
 from logs_schema.documents import DocumentText, current_texts, logged_passages, logged_texts, texts_of
-from logs_schema.records import RagRecord, passage_hash
+from logs_schema.records import RagRecord
 
 if TYPE_CHECKING:
     import bm25s
@@ -24,6 +24,8 @@ PASSAGE = 700
 """Characters of a passage, about 120 words: as long as what is usually retrieved, so that both score alike."""
 BEST = 5
 """Passages that are looked at closely; ten find no more (docs/mining.md)."""
+SAME = 0.9
+"""A passage of whose words a retrieved one holds this share was retrieved."""
 MOST_HAD = 20
 """The record's own passages are left out of the best; more than this are rarely among them."""
 LOGGED = 100_000
@@ -88,11 +90,19 @@ class Corpus:
             return None
         words = {token.norm for token, _ in asked(record) if token.is_content}
         words |= {token.norm for token in content_words(correction or "")}
-        had = {passage_hash(context.text) for context in record.contexts}
-        best = (place for place in self._best(words) if not (place.logged and place.key in had))
-        found = [(place, self._read(place)) for place in islice(best, BEST)]
-        there = [(place, document, document.text[place.start : place.end]) for place, document in found if document]
+        there = list(islice(self._others(record, self._best(words)), BEST))
         return Searched(self._documents, self._logged, _closest(there, record, correction))
+
+    def _others(self, record: RagRecord, best: Sequence[Place]) -> Iterator[tuple[Place, DocumentText, str]]:
+        """Those of the best places that the record did not retrieve, with their texts."""
+        had = [one.words for one in passages(record.contexts)]
+        for place in best:
+            document = self._read(place)
+            if document:
+                text = document.text[place.start : place.end]
+                words = passage(text).words
+                if not any(len(words & one) >= SAME * len(words) for one in had):
+                    yield place, document, text
 
     def _build(self) -> None:
         import bm25s

@@ -10,7 +10,7 @@ from math import sqrt
 
 from factory.mining import explain
 from factory.mining.case import Case, Search, read_case
-from factory.mining.feedback import GROUNDED, Correction, read_feedback
+from factory.mining.feedback import Correction, read_feedback
 from factory.mining.finding import Finding
 from factory.mining.lexical import groundedness, unsupported_citations
 from factory.mining.settings import MiningSettings
@@ -53,7 +53,7 @@ def diagnose(
     if reason:
         return _finding(record, scores, {}, (), reason)
     case = read_case(record, scores, settings=settings, house=house, versions=versions)
-    if search and not (case.held or case.record.truncated):
+    if search and case.doubtful and not case.record.truncated:
         written = case.opinion.correction
         case = case._replace(searched=search(record, written.text if written and not written.abstains else None))
     failures = _behaviour(case)
@@ -96,12 +96,12 @@ def _behaviour(case: Case) -> dict[Failure, float]:
     correction = case.opinion.correction
     if correction:
         return _corrected(case, correction)
-    if case.sufficient < 0:
+    if not case.held:
         if case.refuses:
             return {}
         if not case.record.contexts:
             return {Failure.missing_abstention: 0.85}
-        return {Failure.missing_abstention: 0.2 - 0.5 * case.sufficient * (0.5 - 0.5 * min(case.faithful, 0))}
+        return {Failure.missing_abstention: 0.2 + 0.5 * case.lack * (0.5 - 0.5 * min(case.faithful, 0))}
     if case.refuses:
         return {Failure.over_refusal: 0.25 + 0.55 * case.sufficient}
     failures = _form(case)
@@ -155,7 +155,7 @@ def _causes(case: Case, failures: dict[Failure, float]) -> dict[Failure, float]:
     cause, factor = _in_corpus(case)
     known = Failure.truncated_context in causes or (causes and cause is Failure.insufficient_context)
     if not case.held and not known:
-        sure = 0.9 if not case.record.contexts else 0.7 if case.opinion.correction else 0.2 - 0.5 * case.sufficient
+        sure = 0.9 if not case.record.contexts else 0.7 if case.opinion.correction else 0.2 + 0.5 * case.lack
         causes[cause] = sure * factor
     return causes
 
@@ -166,9 +166,7 @@ def _in_corpus(case: Case) -> tuple[Failure, float]:
     if case.searched is None or (case.searched.hit and case.searched.hit.doc_id in outdated):
         return Failure.insufficient_context, 1.0
     covered = case.searched.hit.covered if case.searched.hit else 0.0
-    needed = GROUNDED if case.opinion.correction else case.settings.sufficient
-    had = 0.0 if case.opinion.correction else case.scores.sufficiency or 0.0
-    if covered >= max(needed, had + case.settings.much_better):
+    if case.missed is not None:
         return Failure.retrieval_miss, 0.6 + 0.4 * covered
     if case.searched.documents and covered < case.settings.uncovered:
         return Failure.knowledge_gap, 1 - 0.5 * covered / case.settings.uncovered

@@ -104,14 +104,12 @@ class Quality(Value):
             f"  always refusing would be right on {told(self.always_refusing)}: what `{UNANSWERED}` is up against"
         )
         lines += ["", *self.calibration.lines()]
-        for title, rows in (
-            ("Over time, by when they were reviewed:", self.periods),
-            ("By miner version:", self.versions),
-        ):
-            lines += ["", title] if rows else []
-            for row in rows:
-                audits = f" bad among audits {told(row.bad_audits)}" if row.bad_audits.n else ""
-                lines.append(f"  {row.name:<18}{told(row.precision):<28}{audits}".rstrip())
+        courses = {"Over time, by when they were reviewed:": self.periods, "By miner version:": self.versions}
+        for title, course in courses.items():
+            lines += ["", title] if course else []
+            for part in course:
+                audits = f" bad among audits {told(part.bad_audits)}" if part.bad_audits.n else ""
+                lines.append(f"  {part.name:<18}{told(part.precision):<28}{audits}".rstrip())
         if self.too_few:
             lines += ["", f"Too few reviews (under {FEW}) to tell: {', '.join(self.too_few)}."]
         return "\n".join(lines)

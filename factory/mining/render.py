@@ -97,10 +97,10 @@ def _reasons(record: RagRecord, finding: Finding) -> Text:
             said = " ".join(record.response[span.start : span.end] for span in places)
             lines.append(f"- {quoted(visible(said), 90)}: {visible(item.note)}")
         elif item.kind != "holds_answer":
-            lines.append(f"- {visible(item.note)}")
+            lines.append(f"- {'citation ' if item.kind == 'citation' else ''}{visible(item.note)}")
     if finding.secondary:
         lines.append("Also: " + " ".join(f"{TITLES[failure]} ({failure.value})" for failure in finding.secondary))
-    return Text("\n".join(lines))
+    return Text("\n".join(dict.fromkeys(lines)))
 
 
 def _next(finding: Finding, state: str | None) -> list[str]:
@@ -194,6 +194,6 @@ def _degree(value: float | None) -> str:
     if value is None:
         return "not measured"
     word = next(
-        word for least, word in ((0.8, "well"), (0.5, "rather"), (0.2, "hardly"), (0.0, "not")) if value >= least
+        word for least, word in ((0.8, "well"), (0.5, "rather"), (0.2, "hardly"), (0.0, "not at all")) if value >= least
     )
     return f"{word} ({value:.2f})"

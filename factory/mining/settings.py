@@ -75,7 +75,7 @@ class MiningSettings(Section):
     """From it on the contexts count as holding the answer."""
     incomplete: float = Field(default=0.2, ge=0, le=1)
     """Below this completeness a faithful response counts as leaving out what the context holds."""
-    much_better: float = Field(default=0.2, ge=0, le=1)
+    much_better: float = Field(default=0.15, ge=0, le=1)
     """A passage of the documents feed that covers a question by this much more than what was retrieved (and
     sufficiently) makes it a `retrieval_miss`."""
     uncovered: float = Field(default=0.35, gt=0, le=1)

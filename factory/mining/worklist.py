@@ -23,7 +23,7 @@ HINTS = {
     "shorter passages, or enlarge the window.",
     Failure.knowledge_gap.value: "No document covers it: write the article, or say in the product that it is left out.",
     Failure.insufficient_context.value: "Cause unknown: look whether the document holds it (then chunking and "
-    "reranking) or not (then write it); `factory documents import` lets the miner tell.",
+    "reranking) or not (then write it).",
     MULTI_HOP: "One passage is not enough: split the question and retrieve for each part (multi-hop retrieval), or "
     "write a page that brings the parts together.",
 }

@@ -120,6 +120,18 @@ def test_outdated_passages_of_other_records_are_not_searched(engine: Engine, mak
     assert mined(engine, make(5, query=asked, response=UNSURE)).failure is F.insufficient_context
 
 
+def test_a_much_better_passage_outweighs_a_barely_sufficient_context(engine: Engine, make: Any) -> None:
+    near = Context(text="The battery of the cargo bike lasts long.", doc_id="ads")
+    asked = "how many kilometres does the battery of the cargo bike last"
+    record = make(1, query=asked, contexts=(near,), response="It lasts 500 miles in all weathers.")
+    alone = mined(engine, record)
+    assert alone.scores.sufficiency is not None and 0.5 < alone.scores.sufficiency < 0.7
+    assert alone.failure is F.unfaithful
+    feed(engine, *corpus(), Document(doc_id="battery", version="3", text=BATTERY))
+    found = mined(engine, record.model_copy(update={"source_id": "again"}))
+    assert (found.failure, found.secondary) == (F.missing_abstention, (F.retrieval_miss,))
+
+
 def test_withdrawn_and_old_texts_are_not_searched(engine: Engine, make: Any) -> None:
     day = datetime(2026, 1, 1, tzinfo=UTC)
     feed(
