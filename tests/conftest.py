@@ -16,11 +16,15 @@ LOCAL = {None, "", "localhost", "127.0.0.1", "::1", "0.0.0.0", b"localhost", b"1
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """On PostgreSQL, only the tests that use a store: the others run without it, and would tell nothing new."""
-    if SERVER:
-        others = [item for item in items if "new_store" not in getattr(item, "fixturenames", ())]
-        config.hook.pytest_deselected(items=others)
-        items[:] = [item for item in items if item not in set(others)]
+    """Only tests that are about this database; on PostgreSQL only those that use a store, as the others did before."""
+    foreign = "sqlite_only" if SERVER else "postgres_only"
+    others = {
+        item
+        for item in items
+        if item.get_closest_marker(foreign) or (SERVER and "new_store" not in getattr(item, "fixturenames", ()))
+    }
+    config.hook.pytest_deselected(items=list(others))
+    items[:] = [item for item in items if item not in others]
 
 
 @pytest.fixture(autouse=True)

@@ -17,8 +17,8 @@ from logs_schema.store import open_store
 SERVER = os.environ.get("GROUNDMILL_TEST_POSTGRES")
 """URL of a PostgreSQL database whose role may create others: the tests then run there instead of on SQLite."""
 
-sqlite_only = pytest.mark.skipif(SERVER is not None, reason="about SQLite's file")
-postgres_only = pytest.mark.skipif(SERVER is None, reason="about PostgreSQL's server")
+sqlite_only = pytest.mark.sqlite_only
+postgres_only = pytest.mark.postgres_only
 
 NewStore = Callable[[Path], str]
 """Folder to URL of a new, empty store; on SQLite it is `store.db` in that folder."""

@@ -21,7 +21,7 @@ from logs_schema.rows import FINDING
 from logs_schema.settings import HouseSettings
 from logs_schema.store import iter_records, open_store, save_feedback, save_records, writing
 from logs_schema.taxonomy import MiningEngine
-from tests.stores import SERVER, NewStore, sqlite_only
+from tests.stores import NewStore, postgres_only, sqlite_only
 
 HOUSE = HouseSettings()
 SETTINGS = MiningSettings()
@@ -150,7 +150,7 @@ class TestOnTwoNodes:
             engine.dispose()
         assert found[0] == found[1] and {row[3] for row in found[0]} >= {"unfaithful", "retrieval_miss"}
 
-    @pytest.mark.skipif(SERVER is None, reason="needs PostgreSQL: run it by scripts/postgres")
+    @postgres_only
     def test_postgresql_is_mined_as_by_one_process(
         self, cluster: str, new_store: NewStore, tmp_path: Path, make: Any
     ) -> None:
