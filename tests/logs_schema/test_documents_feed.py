@@ -191,9 +191,8 @@ def test_a_batch_that_fails_leaves_the_ones_before_it(engine: Engine, tmp_path: 
     assert (report.new, report.unchanged) == (100, 500)
 
 
-def test_by_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store_url: str) -> None:
+def test_by_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli_store: str, engine: Engine) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("FACTORY_STORE__URL", store_url)
     assert "No documents" in runner.invoke(app, ["documents", "list"]).stdout
     (tmp_path / "corpus.csv").write_text('doc_id,version,text\nkb-1,1,"Shoes, \x1b[31mred\n60 days"\nkb-2,,\n')
     result = runner.invoke(app, ["documents", "import", "corpus.csv"])
@@ -203,6 +202,4 @@ def test_by_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store_url: 
     assert "60 days" in shown.stdout and "\x1b" not in shown.stdout
     assert runner.invoke(app, ["documents", "show", "kb-9"]).exit_code == 3
     with pytest.raises(InputError, match="documents list"):
-        from logs_schema.store import open_store
-
-        load_document(open_store(store_url), "kb-9")
+        load_document(engine, "kb-9")
