@@ -123,10 +123,15 @@ def context_rows(record: RagRecord, passages: Mapping[str, str]) -> Iterator[dic
     identifier = record.record_id
     for rank, context in enumerate(record.contexts):
         yield {
-            **{name: getattr(context, name) for name in CONTEXT_COLUMNS},
             "interaction_id": identifier,
             "rank": rank,
             "passage_hash": passages[context.text],
+            "doc_id": context.doc_id,
+            "title": context.title,
+            "url": context.url,
+            "version": context.version,
+            "updated_at": context.updated_at,
+            "score": context.score,
             "groups": None if context.groups is None else list(context.groups),
         }
 
