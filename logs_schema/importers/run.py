@@ -150,7 +150,7 @@ def import_files(
 
 @contextmanager
 def _collected_by_batch() -> Iterator[None]:
-    """Keep Python from looking for reference cycles all the time, which takes a fifth of an import: once a batch will do."""
+    """Look for reference cycles once a batch: looking all the time takes a fifth of an import."""
     enabled = gc.isenabled()
     gc.disable()
     try:
