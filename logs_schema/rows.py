@@ -1,12 +1,13 @@
 """Rows to and from records, on a connection that the caller opened. `store` is the way in; only it comes here."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from itertools import islice
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Table, and_, bindparam, delete, exists, select, update
+from sqlalchemy import Connection, Dialect, Table, and_, bindparam, delete, exists, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from logs_schema.records import (
@@ -68,25 +69,32 @@ def put(connection: Connection, table: Table, rows: Iterable[dict[str, Any]], *,
     batch = list(rows)
     if not batch:
         return
-    names = list(batch[0])
-    insert = (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(table)
+    sql, names, converters, positional = _insert(connection.dialect, table, tuple(batch[0]), replace)
+    # converted here, a column at a time: SQLAlchemy takes several times as long for every row
+    columns = [[row[name] for row in batch] for name in names]
+    converted = [
+        column if convert is None else [convert(value) for value in column]
+        for column, convert in zip(columns, converters, strict=True)
+    ]
+    values = list(zip(*converted, strict=True))
+    connection.exec_driver_sql(sql, values if positional else [dict(zip(names, each, strict=True)) for each in values])
+
+
+@lru_cache(100)
+def _insert(
+    dialect: Dialect, table: Table, names: tuple[str, ...], replace: bool
+) -> tuple[str, list[str], list[Callable[[Any], Any] | None], bool]:
+    """(SQL, columns in its order, what makes each of their values what the driver takes, whether by position)."""
+    insert = (postgresql if dialect.name == "postgresql" else sqlite).insert(table)
     keys = [column.name for column in table.primary_key]
     others = {name: insert.excluded[name] for name in names if name not in keys}
     statement = (
         insert.on_conflict_do_update(index_elements=keys, set_=others) if replace else insert.on_conflict_do_nothing()
     )
-    compiled = statement.compile(dialect=connection.dialect, column_keys=names)
-    names = compiled.positiontup or names
-    # converted here, a column at a time: SQLAlchemy takes several times as long for every row
-    values = zip(*(_converted(connection, table, name, batch) for name in names), strict=True)
-    rows_or_tuples = list(values) if compiled.positional else [dict(zip(names, each, strict=True)) for each in values]
-    connection.exec_driver_sql(str(compiled), rows_or_tuples)
-
-
-def _converted(connection: Connection, table: Table, name: str, rows: Sequence[dict[str, Any]]) -> list[Any]:
-    """A column of the rows as the driver takes it."""
-    convert = table.c[name].type.dialect_impl(connection.dialect).bind_processor(connection.dialect)
-    return [convert(row[name]) for row in rows] if convert else [row[name] for row in rows]
+    compiled = statement.compile(dialect=dialect, column_keys=list(names))
+    order = compiled.positiontup or list(names)
+    converters = [table.c[name].type.dialect_impl(dialect).bind_processor(dialect) for name in order]
+    return str(compiled), order, converters, compiled.positional
 
 
 def prompt_row(prompt: PromptTemplate) -> dict[str, Any]:
@@ -115,10 +123,15 @@ def context_rows(record: RagRecord, passages: Mapping[str, str]) -> Iterator[dic
     identifier = record.record_id
     for rank, context in enumerate(record.contexts):
         yield {
-            **{name: getattr(context, name) for name in CONTEXT_COLUMNS},
             "interaction_id": identifier,
             "rank": rank,
             "passage_hash": passages[context.text],
+            "doc_id": context.doc_id,
+            "title": context.title,
+            "url": context.url,
+            "version": context.version,
+            "updated_at": context.updated_at,
+            "score": context.score,
             "groups": None if context.groups is None else list(context.groups),
         }
 

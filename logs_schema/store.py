@@ -4,6 +4,7 @@ A passage text is stored once however often it was retrieved; everything here wo
 PostgreSQL alike, in bulk, with SQLAlchemy Core.
 """
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from types import MappingProxyType
@@ -81,7 +82,8 @@ def save_records(engine: Engine, records: Sequence[RagRecord]) -> SaveCounts:
     Feedback is merged by identifier, and feedback that came before its record is kept.
     """
     with writing(engine) as connection:
-        return save_in(connection, records)
+        fates = Counter(save_in(connection, records).values())
+    return SaveCounts(**fates)
 
 
 def save_feedback(engine: Engine, source: str, source_id: str, feedback: Sequence[Feedback]) -> int:
@@ -92,12 +94,18 @@ def save_feedback(engine: Engine, source: str, source_id: str, feedback: Sequenc
 
 def save_in(
     connection: Connection, records: Sequence[RagRecord], lines: Mapping[str, str | None] = NO_LINES
-) -> SaveCounts:
-    """As `save_records`, in the caller's transaction (see `database.writing`); forgotten ones are left out.
+) -> dict[str, str]:
+    """As `save_records`, in the caller's transaction (see `database.writing`).
 
-    `lines` are record ids with the hash of the log line that says all of the record (see `importers.seen`).
+    Args:
+        connection: see `database.writing`.
+        records: to be saved; those that were forgotten are left out.
+        lines: record ids with the hash of the log line that says all of the record (see `importers.seen`).
+
+    Returns:
+        What became of each record, by id: a field of `SaveCounts`.
     """
-    wanted = len({record.record_id for record in records})
+    wanted = [record.record_id for record in records]
     records = admitted(connection, records)
     given: dict[Trace, RagRecord] = {}
     events: dict[Trace, list[Feedback]] = {}
@@ -132,8 +140,9 @@ def save_in(
     _note_lines(connection, {name: lines[name] for name in sorted(as_before & lines.keys())})
     _put_feedback(connection, merged, stored_feedback)
     drop_orphans(connection, old, old_prompts)
-    new = len(changed) - len(replaced)
-    return SaveCounts(new=new, updated=len(replaced), unchanged=len(full) - len(changed), forgotten=wanted - len(full))
+    new = dict.fromkeys(hashes.keys() - before.keys(), "new")
+    kept = dict.fromkeys(hashes, "unchanged") | dict.fromkeys(replaced, "updated") | new
+    return dict.fromkeys(wanted, "forgotten") | kept
 
 
 def _with_feedback(record: RagRecord, feedback: tuple[Feedback, ...]) -> RagRecord:

@@ -94,19 +94,21 @@ def _claim(connection: Connection, source: str, spans: Mapping[str, str], done: 
 def _save(
     connection: Connection, records: Sequence[RagRecord], done: Done, lines: Mapping[str, str | None] = NO_LINES
 ) -> None:
-    ids = [record.record_id for record in records]
-    before = content_hashes(connection, ids)
-    save_in(connection, keep_texts(connection, records), lines)
-    _note(connection, before, ids, done)
+    for identifier, fate in save_in(connection, keep_texts(connection, records), lines).items():
+        _set(done, identifier, fate)
 
 
 def _note(connection: Connection, before: dict[str, str], ids: Sequence[str], done: Done) -> None:
+    """Note what became of records that were there before."""
     stored = content_hashes(connection, ids)
-    done.update(dict.fromkeys(set(ids) - set(stored), "forgotten"))
-    for identifier, after in stored.items():
-        if identifier not in before:
-            done[identifier] = "new"
-        elif before[identifier] != after and done.get(identifier) != "new":
-            done[identifier] = "updated"
-        else:
-            done.setdefault(identifier, "unchanged")
+    for identifier in ids:
+        after = stored.get(identifier)
+        fate = "forgotten" if after is None else "unchanged" if after == before[identifier] else "updated"
+        _set(done, identifier, fate)
+
+
+def _set(done: Done, identifier: str, fate: str) -> None:
+    if fate == "unchanged" or (fate == "updated" and done.get(identifier) == "new"):
+        done.setdefault(identifier, fate)
+    else:
+        done[identifier] = fate

@@ -76,7 +76,11 @@ def context_of(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     known = {name: value[name] for name in OF_CONTEXTS if name in value}
-    return {"text": "", **known, "doc_id": text_of(value.get("doc_id")), "version": text_of(value.get("version"))}
+    known.setdefault("text", "")
+    for name in ("doc_id", "version"):
+        if name in known:
+            known[name] = text_of(known[name])
+    return known
 
 
 def _prompt(value: Any) -> Any:

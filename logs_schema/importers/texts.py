@@ -89,6 +89,8 @@ def import_texts(
 def keep_texts(connection: Connection, records: Sequence[RagRecord]) -> list[RagRecord]:
     """The records, with the texts that the store already holds for contexts which they bring by id alone."""
     bare = [record.record_id for record in records if any(not c.text and c.doc_id for c in record.contexts)]
+    if not bare:
+        return list(records)
     stored = load(connection, bare)
     return [_with_texts(record, stored.get(record.record_id)) for record in records]
 

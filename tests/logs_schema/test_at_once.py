@@ -15,7 +15,7 @@ from tests.logs_schema.log_examples import record, snapshot, write_lines
 from tests.stores import sqlite_only
 
 ROOT = Path(__file__).parents[2]
-EACH = 4000
+EACH = 2000
 COMMAND = "import sys; from factory.cli.app import main; sys.argv[0] = 'factory'; main()"
 READ = """
 import sys
@@ -47,7 +47,11 @@ def logs(path: Path, first: int) -> str:
 
 
 def start(folder: Path, *words: str) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-c", COMMAND, "--config", str(folder / "factory.toml"), *words]
+    return begin(COMMAND, "--config", str(folder / "factory.toml"), *words)
+
+
+def begin(program: str, *arguments: str) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-c", program, *arguments]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -69,7 +73,7 @@ def test_two_imports_and_a_reader(folder: Path, fresh: Callable[[], Engine]) -> 
     url = f"sqlite:///{folder / 'store.db'}"
     open_store(url).dispose()
     arguments = [url, str(folder / "done")]
-    reader = subprocess.Popen([sys.executable, "-c", READ, *arguments], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    reader = begin(READ, *arguments)
     writers = [start(folder, "import", file) for file in files]
     for writer in writers:
         end(writer)
