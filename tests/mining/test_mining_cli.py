@@ -44,6 +44,17 @@ def test_mine_reports_and_repeats(run: Any, mined: str) -> None:
     assert "Mined 0 of 3 records (3 were mined before)." in text and "Review queue" in text
 
 
+def test_where_to_mine_is_asked_for_in_one_way(run: Any, mined: str, tmp_path: Path) -> None:
+    (tmp_path / "factory.toml").write_text("[mining]\nfaithful = 0.55\n")
+    report = json.loads(run("mine", "--workers", "2", "--json").stdout)
+    assert report["mined"] == 3 and report["stages"][0]["name"] == "words"
+    wrong = run("mine", "--parquet", "all.parquet")
+    assert wrong.exit_code == 2 and "--engine ray" in wrong.stderr
+    (tmp_path / "factory.toml").write_text("[mining.judge]\nbase_url = 'http://localhost:1/v1'\n")
+    wrong = run("mine")
+    assert wrong.exit_code == 2 and "[mining] judge: Value error, base_url and model go together" in wrong.stderr
+
+
 def test_findings_are_listed_and_shown(run: Any, mined: str) -> None:
     assert mined in run("findings", "list").stdout
     listed = json.loads(run("findings", "list", "--failure", "unfaithful", "--json").stdout)

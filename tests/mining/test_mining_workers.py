@@ -97,6 +97,7 @@ def track(batches, **_):
 """
 
 
+@pytest.mark.slow
 def test_a_killed_parent_leaves_no_worker_and_nothing_half_done(
     engine: Engine, store_url: str, tmp_path: Path, make: Any
 ) -> None:
@@ -111,6 +112,7 @@ def test_a_killed_parent_leaves_no_worker_and_nothing_half_done(
     assert (report.mined, report.already) == (24, 6)
 
 
+@pytest.mark.slow
 def test_a_killed_worker_is_told_in_one_sentence_and_the_next_run_goes_on(
     engine: Engine, make: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -133,6 +135,7 @@ def test_a_killed_worker_is_told_in_one_sentence_and_the_next_run_goes_on(
     assert (report.mined, report.already, report.total) == (60 - before, before, 60)
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_all_processes_cleanly(engine: Engine, store_url: str, tmp_path: Path, make: Any) -> None:
     save_records(engine, records(make, 30))
     body = KILLED_AT_2.format(act="os.killpg(0, signal.SIGINT); time.sleep(60)")
