@@ -118,7 +118,6 @@ def routing_lines(findings: dict[str, set[str]], removed: set[str], untouched: d
     good = [name for name, gold in untouched.items() if is_good_context(gold)]
     absent = [name for name, gold in untouched.items() if not gold["answerable"]]
     return [
-        f"Routing, {len(removed)} records whose gold passage was taken away, the corpus still holds it:",
         line("retrieval_miss, against good contexts", miss, good),
         line("retrieval_miss, against those and unanswerable questions", miss, [*good, *absent]),
         line("any retrieval cause, against good contexts", lists, good),
@@ -138,21 +137,29 @@ def measure(logs: Path, gold: Path, passages: Path, prefix: str) -> list[str]:
         lines = queue_lines(records, known, engine)
         engine.dispose()
 
-        corpus = open_store(f"sqlite:///{folder}/corpus.db")
-        texts = [json.loads(line) for line in passages.read_text(encoding="utf-8").splitlines()]
-        with writing(corpus) as connection:
-            save_documents(connection, [
-                Document(doc_id=f"{prefix}-{n:04d}", version="1", title=row["title"], text=row["text"])
-                for n, row in enumerate(texts)
-            ])  # fmt: skip
-        taken = [without(record, known[record.record_id]["gold_doc_id"]) for record in records
-                 if is_good_context(known[record.record_id])]  # fmt: skip
-        save_records(corpus, [*records, *taken])
-        mine(corpus, everything(2 * len(records)), HOUSE)
+        taken = [
+            without(record, known[record.record_id]["gold_doc_id"])
+            for record in records
+            if is_good_context(known[record.record_id])
+        ]
         names = [record.record_id for record in (*records, *taken)]
-        findings = {name: causes(load_finding(corpus, name)) for name in names}
-        corpus.dispose()
-        return [*lines, "", *routing_lines(findings, {record.record_id for record in taken}, known)]
+        rows = [json.loads(line) for line in passages.read_text(encoding="utf-8").splitlines()]
+        feed = [
+            Document(doc_id=f"{prefix}-{n:04d}", version="1", title=row["title"], text=row["text"])
+            for n, row in enumerate(rows)
+        ]
+        for said, documents in (("in the documents feed", feed), ("in contexts of other records only", [])):
+            corpus = open_store(f"sqlite:///{folder}/{len(documents)}.db")
+            with writing(corpus) as connection:
+                save_documents(connection, documents)
+            save_records(corpus, [*records, *taken])
+            mine(corpus, everything(2 * len(records)), HOUSE)
+            findings = {name: causes(load_finding(corpus, name)) for name in names}
+            corpus.dispose()
+            removed = {record.record_id for record in taken}
+            lines += ["", f"Routing, {len(taken)} records whose gold passage was taken away; it is {said}:"]
+            lines += routing_lines(findings, removed, known)
+        return lines
 
 
 def without(record: RagRecord, document: str) -> RagRecord:

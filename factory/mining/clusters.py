@@ -64,17 +64,17 @@ def cluster_findings(engine: Engine, near_duplicate: float, *, track: Track = un
     new = and_(FINDING.c.cluster.is_(None), or_(flagged, queued))
     columns = (INTERACTION.c.id, INTERACTION.c.query, INTERACTION.c.history, INTERACTION.c.occurred_at)
     joined = INTERACTION.join(FINDING, FINDING.c.interaction_id == INTERACTION.c.id)
-    order = (INTERACTION.c.occurred_at, INTERACTION.c.id)
-    page = select(*columns).select_from(joined).where(new).order_by(*order).limit(PAGE)
+    moment, identifier = INTERACTION.c.occurred_at, INTERACTION.c.id
+    wanted = select(*columns).select_from(joined).where(new)
     with engine.connect() as connection:
         waiting = connection.scalar(select(func.count()).select_from(joined).where(new)) or 0
     if not waiting:
         return 0
     known: Questions | None = None
-    done = 0
+    done, page = 0, wanted
     for _ in track(range(-(-waiting // PAGE)), description="cluster", total=-(-waiting // PAGE)):
         with writing(engine) as connection:
-            rows = connection.execute(page).all()
+            rows = connection.execute(page.order_by(moment, identifier).limit(PAGE)).all()
             asked = [(row.id, topic_of(row.query, row.history)) for row in rows]
             known = known or _founders(engine, near_duplicate, asked)
             values = [{"record": name, "asks": known.place(name, words)} for name, words in asked]
@@ -82,6 +82,9 @@ def cluster_findings(engine: Engine, near_duplicate: float, *, track: Track = un
                 statement = update(FINDING).where(FINDING.c.interaction_id == bindparam("record"))
                 connection.execute(statement.values(cluster=bindparam("asks")), values)
         done += len(rows)
+        if rows:
+            at, last = rows[-1].occurred_at, rows[-1].id
+            page = wanted.where(or_(moment > at, and_(moment == at, identifier > last)))
     return done
 
 

@@ -54,7 +54,8 @@ def evidence(case: Case, failures: dict[Failure, float]) -> tuple[Evidence, ...]
         else:
             made = f"a version of {context.updated_at:%Y-%m-%d}" if context.updated_at else f"version {context.version}"
             note = f"[{rank + 1}] is {made}, a newer one is of {newest.updated_at:%Y-%m-%d}"
-        found.append(Evidence(kind="newer_version", note=note, spans=(Span(where=f"context:{rank}", start=0, end=0),)))
+        place = Span(where=f"context:{rank}", start=0, end=0)
+        found.append(Evidence(kind="newer_version", note=note, spans=(place,)))
     found += _searched(case)
     found += _hops(case)
     if case.record.truncated:

@@ -85,7 +85,7 @@ class Worklist(Value):
     records: dict[str, int]
     """Kind → records, over all items; one record may have two causes."""
     searched: bool
-    """Whether a documents feed with texts was there: without one, misses and gaps cannot be told apart."""
+    """Whether a documents feed with texts was there: without one, gaps cannot be told."""
 
     def text(self) -> str:
         """A table, then examples and cures by item."""
@@ -104,8 +104,10 @@ class Worklist(Value):
         counts = ", ".join(f"{count} {kind}" for kind, count in self.records.items())
         lines += ["", f"{len(self.items)} of {self.total} items; answers by cause: {counts}."]
         if not self.searched:
-            lines.append("No documents with texts were imported (`factory documents import`), so nothing is known to "
-                         "be a retrieval miss or a knowledge gap.")  # fmt: skip
+            lines.append(
+                "No documents with texts were imported (`factory documents import`): what is missing from the corpus "
+                "cannot be told from what was not retrieved."
+            )
         return "\n".join(lines)
 
 
