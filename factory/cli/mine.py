@@ -8,11 +8,18 @@ from factory.cli.common import AsJson, emit, settings_of, store_of, track
 from logs_schema.taxonomy import Failure, Route
 
 findings_app = typer.Typer(no_args_is_help=True, help="What the miner found: list findings, or look at one.")
+mine_app = typer.Typer(
+    invoke_without_command=True,
+    help="Find bad answers whose context was good in what was imported, and fill the review queue.",
+)
 queue_app = typer.Typer(no_args_is_help=True, help="What waits for review.")
 
 
+@mine_app.callback()
 def mine(ctx: typer.Context, as_json: AsJson = False) -> None:
     """Find bad answers whose context was good in what was imported, and fill the review queue."""
+    if ctx.invoked_subcommand is not None:
+        return
     from factory.mining.miner import mine as mine_store
     from logs_schema.errors import NotReadyError
 
@@ -58,6 +65,18 @@ def findings_show(
     else:
         shown = render_finding(load_records(engine, [record_id])[record_id], finding)
         Console(highlight=False, markup=False, emoji=False).print(shown, soft_wrap=True, end="")
+
+
+@mine_app.command("calibrate")
+def mine_calibrate(ctx: typer.Context, as_json: AsJson = False) -> None:
+    """Fit the scores' probabilities on your own reviews, and keep them if they are better."""
+    from factory.mining.calibrate import calibrate
+    from factory.mining.encoder import sentence_encoder
+
+    settings = settings_of(ctx)
+    name = settings.mining.encoder
+    encode = sentence_encoder(name) if name else None
+    emit(calibrate(store_of(ctx), settings.house, encode=encode, encoder=name), as_json)
 
 
 @queue_app.command("show")

@@ -41,14 +41,16 @@ def retrain(
 
 def status(ctx: typer.Context, as_json: AsJson = False) -> None:
     """Show whether the factory is healthy and what waits for whom; exit code 4 when something is wrong."""
+    from factory.mining.calibrate import fit_in_force
     from factory.mining.miner import miner_version
+    from factory.mining.scorer import fit_name
     from factory.status import status as look
 
     settings = settings_of(ctx)
+    engine = store_of(ctx)
+    fit = fit_in_force(engine, fit_name(settings.mining))
     report = look(
-        store_of(ctx),
-        schedule=settings.schedule,
-        miner_version=miner_version(settings.mining, settings.house),
+        engine, schedule=settings.schedule, miner_version=miner_version(settings.mining, settings.house, fit)
     )
     emit(report, as_json)
     if report.problems:

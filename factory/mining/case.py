@@ -4,10 +4,12 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import NamedTuple
 
-from factory.mining.abstention import read_abstention
+from factory.mining.answers import Answer
+from factory.mining.claims import Claim
 from factory.mining.corpus import Searched
 from factory.mining.feedback import Opinion, read_feedback
-from factory.mining.lexical import Answer, Passage, Support, answer_in, passages, supports
+from factory.mining.lexical import read
+from factory.mining.passage import Passage, passages
 from factory.mining.settings import MiningSettings
 from logs_schema.documents import History, Version
 from logs_schema.records import Context, RagRecord
@@ -26,7 +28,7 @@ class Case(NamedTuple):
     settings: MiningSettings
     found: list[Passage]
     answer: Answer
-    judged: list[Support]
+    judged: list[Claim]
     refuses: bool
     """The response says "I don't know" and claims nothing beside it."""
     opinion: Opinion
@@ -57,16 +59,15 @@ def read_case(
     record: RagRecord, scores: Scores, *, settings: MiningSettings, house: HouseSettings, versions: History
 ) -> Case:
     """Read the texts and the feedback of a record."""
-    found = passages(record.contexts)
-    abstention = read_abstention(record.response, house.abstention)
+    reading = read(record, house)
     return Case(
         record=record,
         scores=scores,
         settings=settings,
-        found=found,
-        answer=answer_in(record, found),
-        judged=supports(record.response, found, abstention.claims if abstention.abstains else None),
-        refuses=bool(scores.abstained) and not abstention.claims,
+        found=passages(record.contexts),
+        answer=reading.answer,
+        judged=reading.judged,
+        refuses=bool(scores.abstained) and not reading.abstention.claims,
         opinion=read_feedback(record, house.abstention),
         stale=_stale(record, versions),
     )

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import Engine
 
-from factory.mining.lexical import answer_in, asked, groundedness, passage
+from factory.mining.answers import answer_in, asked
+from factory.mining.lexical import answered, groundedness
 from factory.mining.text import content_words, sentences
 from logs_schema.documents import DocumentText, current_texts, texts_of
 from logs_schema.records import RagRecord
@@ -115,8 +116,8 @@ class Corpus:
 
 def _closest(found: Sequence[tuple[DocumentText, str]], record: RagRecord, correction: str | None) -> Hit | None:
     if correction is None:
-        answer = answer_in(record, [passage(text, document.title or "") for document, text in found])
-        rank, covered = answer.context, answer.sufficiency
+        answer = answer_in(record, [(text, document.title or "") for document, text in found])
+        rank, covered = answer.context, answered(answer)
     else:
         supports = groundedness([(correction, [text]) for _, text in found])
         rank = max(range(len(supports)), key=lambda n: (supports[n], -n), default=None)

@@ -1,7 +1,8 @@
 """The evidence behind a verdict, and its one sentence in plain words."""
 
 from factory.mining.case import Case
-from factory.mining.lexical import Support, unsupported_citations
+from factory.mining.claims import Claim
+from factory.mining.lexical import claimed, unsupported_citations
 from factory.mining.text import Sentence, tokens
 from logs_schema.records import FeedbackKind
 from logs_schema.scores import Evidence, Span
@@ -24,17 +25,18 @@ def quoted(text: str, limit: int = QUOTED) -> str:
 def evidence(case: Case, failures: dict[Failure, float]) -> tuple[Evidence, ...]:
     """What a person can check: sentences against passages, citations, feedback, versions."""
     found: list[Evidence] = []
-    for support in _worst(case)[:SHOWN]:
-        note = (
-            f"not in any passage: {', '.join(support.missing[:SHOWN])}" if support.missing else "said differently there"
-        )
-        spans = [Span(where="response", start=support.sentence.start, end=support.sentence.end)]
-        if support.context is not None and support.place:
-            spans.append(_span(f"context:{support.context}", support.place))
-        found.append(Evidence(kind="unsupported", note=note, spans=tuple(spans), score=round(support.score, 4)))
-    if case.answer.place and case.answer.context is not None:
+    doubted = _worst(case)
+    if not doubted and Failure.unfaithful in failures:
+        doubted = sorted(case.judged, key=claimed)[:1]
+    for claim in doubted[:SHOWN]:
+        note = f"not in any passage: {', '.join(claim.missing[:SHOWN])}" if claim.missing else "said differently there"
+        spans = [Span(where="response", start=claim.sentence.start, end=claim.sentence.end)]
+        if claim.context is not None and claim.place:
+            spans.append(_span(f"context:{claim.context}", claim.place))
+        found.append(Evidence(kind="unsupported", note=note, spans=tuple(spans), score=claimed(claim)))
+    if case.answer.context is not None:
         note = f"the sentence closest to the question, in [{case.answer.context + 1}]"
-        span = _span(f"context:{case.answer.context}", case.answer.place)
+        span = _span(f"context:{case.answer.context}", _answering(case, case.answer.context))
         sure = round(case.scores.sufficiency or 0.0, 4)
         found.append(Evidence(kind="holds_answer", note=note, spans=(span,), score=sure))
     if Failure.bad_citation in failures:
@@ -147,16 +149,17 @@ def _corrected(case: Case, primary: Failure, failures: dict[Failure, float]) -> 
 
 
 def _held(case: Case) -> str:
-    if case.answer.place is None or case.answer.context is None:
+    if case.answer.context is None:
         return "The passages answer this"
     text = case.record.contexts[case.answer.context].text
-    sentence = quoted(text[case.answer.place.start : case.answer.place.end])
+    place = _answering(case, case.answer.context)
+    sentence = quoted(text[place.start : place.end])
     seem = "answer" if case.sufficient > 0.4 else "seem to answer"
     return f"The passages {seem} this ({sentence} in [{case.answer.context + 1}])"
 
 
 def _claim(case: Case) -> str:
-    worst = _worst(case) or sorted(case.judged, key=lambda support: support.score)
+    worst = _worst(case) or sorted(case.judged, key=claimed)
     if not worst:
         return quoted(case.record.response)
     return quoted(case.record.response[worst[0].sentence.start : worst[0].sentence.end])
@@ -170,18 +173,26 @@ def _missing(case: Case) -> str:
 
 def _unasked(case: Case) -> str:
     near = case.answer.context
-    held = case.found[near].words if near is not None else frozenset()
     query = case.record.query
-    words = [query[word.start : word.end] for word in tokens(query) if word.weight == 1 and word.norm not in held]
+    words = [
+        query[word.start : word.end]
+        for word in tokens(query)
+        if word.weight == 1 and not (near is not None and case.found[near].holds(word.norm))
+    ]
     if not words:
         return ""
     lack = "the closest has" if near is not None else "there is"
     return f" ({lack} nothing on {', '.join(dict.fromkeys(words[:SHOWN]))})"
 
 
-def _worst(case: Case) -> list[Support]:
-    threshold = case.settings.faithful
-    return sorted((s for s in case.judged if s.score < threshold), key=lambda s: (s.score, s.sentence.start))
+def _worst(case: Case) -> list[Claim]:
+    """Claims that would not count as supported if they stood alone, the worst first."""
+    scored = [(claimed(claim), claim.sentence.start, claim) for claim in case.judged]
+    return [claim for score, _, claim in sorted(scored) if score < case.settings.faithful]
+
+
+def _answering(case: Case, context: int) -> Sentence:
+    return case.found[context].sentences[case.answer.at or 0]
 
 
 def _citation(case: Case) -> str:

@@ -8,7 +8,9 @@ from sqlalchemy import Engine, and_, func, select
 from factory.mining.corpus import Corpus
 from factory.mining.diagnose import diagnose
 from factory.mining.finding import Finding
-from factory.mining.lexical import lexical_scorer
+from factory.mining.combination import Fit, shipped
+from factory.mining.scorer import configured_scorer, fit_name
+from factory.mining.calibrate import fit_in_force
 from factory.mining.queue import QueueReport, fill_queue
 from factory.mining.sessions import SignalReport, read_sessions
 from factory.mining.settings import MiningSettings, SignalSettings
@@ -22,7 +24,7 @@ from logs_schema.store import iter_unmined
 from logs_schema.tables import now
 from logs_schema.taxonomy import Failure, Route
 
-CODE_VERSION = 2
+CODE_VERSION = 3
 """Raise it with every change of code that changes verdicts: the next run then mines everything again."""
 
 
@@ -60,11 +62,27 @@ class MineReport(Value):
         return "\n".join([*lines, "", self.queue.text()])
 
 
-def miner_version(settings: MiningSettings, house: HouseSettings) -> str:
-    """Identity of code, thresholds and wording, 16 hexadecimal digits; the review budget is no part of it."""
-    verdict = {"faithful", "sufficient", "incomplete", "much_better", "uncovered", "citations", "format_regex"}
+def miner_version(settings: MiningSettings, house: HouseSettings, fit: Fit | None = None) -> str:
+    """Identity of code, thresholds, calibration and wording, 16 hexadecimal digits; the review budget is no part of it.
+
+    Args:
+        settings: Thresholds and the sentence encoder.
+        house: The wording of "I don't know".
+        fit: The calibration in force, see `calibrate.fit_in_force`; the package's own when None.
+    """
+    verdict = {
+        "faithful",
+        "sufficient",
+        "incomplete",
+        "much_better",
+        "uncovered",
+        "citations",
+        "format_regex",
+        "encoder",
+    }
     thresholds = settings.model_dump(mode="json", include=verdict)
-    return content_hash({"code": CODE_VERSION, "abstention": house.abstention, **thresholds})
+    probabilities = (fit or shipped(fit_name(settings))).model_dump(mode="json")
+    return content_hash({"code": CODE_VERSION, "abstention": house.abstention, "fit": probabilities, **thresholds})
 
 
 def mine(
@@ -86,13 +104,14 @@ def mine(
         settings: Thresholds and budget.
         house: The wording of "I don't know".
         signals: When given, implicit feedback is read off sessions first.
-        scorer: `lexical_scorer(house)` when None.
+        scorer: What the settings name when None, see `scorer.configured_scorer`.
         batch: Records per transaction.
         track: Shows progress over the batches.
     """
     sessions = read_sessions(engine, signals, track=track) if signals else None
-    version = miner_version(settings, house)
-    score = scorer or lexical_scorer(house)
+    fit = fit_in_force(engine, fit_name(settings))
+    version = miner_version(settings, house, fit)
+    score = scorer or configured_scorer(engine, settings, house, fit)
     versions, corpus = histories(engine), Corpus(engine)
     total, already = _counts(engine, version)
     batches = -(-(total - already) // batch)

@@ -23,6 +23,9 @@ class MiningSettings(Section):
     """Below it a response counts as not supported by its contexts."""
     sufficient: float = Field(default=0.5, ge=0, le=1)
     """From it on the contexts count as holding the answer."""
+    encoder: str = ""
+    """Sentence encoder that compares meanings beside words (needs `groundmill[encoder]`): `minilm`, which is packaged, or
+    the id or folder of another. Empty: words alone."""
     incomplete: float = Field(default=0.2, ge=0, le=1)
     """Below this completeness a faithful response counts as leaving out what the context holds."""
     much_better: float = Field(default=0.2, ge=0, le=1)
