@@ -49,9 +49,7 @@ def status(ctx: typer.Context, as_json: AsJson = False) -> None:
     settings = settings_of(ctx)
     engine = store_of(ctx)
     fit = fit_in_force(engine, fit_name(settings.mining))
-    report = look(
-        engine, schedule=settings.schedule, miner_version=miner_version(settings.mining, settings.house, fit)
-    )
+    report = look(engine, schedule=settings.schedule, miner_version=miner_version(settings.mining, settings.house, fit))
     emit(report, as_json)
     if report.problems:
         raise typer.Exit(4)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from itertools import pairwise
 from typing import Literal, NamedTuple
 
 from factory.mining.idf import idf
@@ -88,7 +89,7 @@ def asking(record: RagRecord) -> Asking:
     if not weights:
         weights = dict.fromkeys(words, 1.0)
     content = [word for word in words if word in weights]
-    return Asking(tuple(weights.items()), tuple(zip(content, content[1:], strict=False)), wanted)
+    return Asking(tuple(weights.items()), tuple(pairwise(content)), wanted)
 
 
 def answer_in(record: RagRecord, texts: Sequence[tuple[str, str]]) -> Answer:

@@ -2,7 +2,7 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import Field
@@ -92,8 +92,8 @@ class CalibrationReport(Value):
                 else f"log loss {found.before:.3f}: nothing else was clearly better"
             )
             lines.append(
-                f"{name}: {found.kept}; {better}, on {found.audited} audit records ({found.share:.0%} true); Brier skill "
-                f"{found.brier_skill:.2f}, calibration error {found.calibration_error:.2f}."
+                f"{name}: {found.kept}; {better}, on {found.audited} audit records ({found.share:.0%} true); "
+                f"Brier skill {found.brier_skill:.2f}, calibration error {found.calibration_error:.2f}."
             )
         lines.append("The next `factory mine` judges everything again." if self.changed else "Nothing changed.")
         return "\n".join(lines)
@@ -228,6 +228,7 @@ def _measures(
     return faithful, [of_the_whole(one.answer.holding) | more for one, more in zip(readings, extra, strict=True)]
 
 
+Make = Callable[[Sequence["Case"]], Combination]
 Case = tuple[Measured, bool, bool, str]
 """Measures, what people said, whether it is of the audit slice, and the question, which stays on one side of a fold."""
 
@@ -238,9 +239,9 @@ def _better(cases: Sequence[Case], force: Combination, own: Combination) -> tupl
     audit = [case for case in cases if case[2]]
     truth = [case[1] for case in audit]
     before = np.array([force.probability(case[0]) for case in audit])
-    ways = {"calibrated": lambda some: _line(own, some)}
+    ways: dict[str, Make] = {"calibrated": lambda some: _line(own, some)}
     if len(cases) >= REFIT:
-        ways["refitted"] = lambda some: _line(_refit(own, some), some)
+        ways["refitted"] = lambda some: _line(_refit(some), some)
     best, kept, probabilities = force, "as it was", before
     for way, make in ways.items():
         made = _cross_validated(cases, audit, make)
@@ -267,11 +268,11 @@ def _line(base: Combination, cases: Sequence[Case]) -> Combination:
     return base.model_copy(update={"slope": slope, "offset": offset})
 
 
-def _refit(own: Combination, cases: Sequence[Case]) -> Combination:
-    return fit_combination([case[0] for case in cases], [case[1] for case in cases], list(own.weights))
+def _refit(cases: Sequence[Case]) -> Combination:
+    return fit_combination([case[0] for case in cases], [case[1] for case in cases], sorted(cases[0][0]), strength=0.01)
 
 
-def _cross_validated(cases: Sequence[Case], audit: Sequence[Case], make: Any) -> "NDArray[np.float64]":
+def _cross_validated(cases: Sequence[Case], audit: Sequence[Case], make: Make) -> "NDArray[np.float64]":
     import numpy as np
 
     fold_of = dict(zip((case[3] for case in audit), folds([case[3] for case in audit]), strict=True))

@@ -3,6 +3,7 @@
 from bisect import bisect_left
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import islice, pairwise
 from typing import NamedTuple
 
 from factory.mining.citations import without_citations
@@ -13,6 +14,12 @@ from factory.mining.words import NEGATIONS
 
 MOST = 200
 """Sentences of a response that are judged; a longer one is a loop of the model or an attack."""
+WORDY = 300
+"""Words of a sentence that are judged; a longer one is no sentence."""
+OFTEN = 50
+"""Places of a word in a passage at which a sentence is compared with it."""
+ALIKE = 0.7
+"""From this share on, the closest sentence says the same, so that a negation on one side only turns it round."""
 SHORT = 1.5
 """A sentence with less weight (about two rare words) is too short to decide alone that a response is unsupported."""
 SLACK = 1.5
@@ -43,7 +50,7 @@ class Measures(NamedTuple):
     names: float
     """Share of its capitalised words that no passage holds."""
     negation: float
-    """1 when it negates and the closest sentence does not, or the other way round."""
+    """1 when it negates and the closest sentence, which says nearly the same, does not; or the other way round."""
 
 
 class Claim(NamedTuple):
@@ -89,9 +96,9 @@ def _claims(response: str, texts: tuple[tuple[str, str], ...], only: tuple[Sente
     plain = without_citations(response)
     places = (sentences(plain) if only is None else only)[:MOST]
     return tuple(
-        _claim(plain, place, within, found)
+        _claim(plain, place, within[:WORDY], found)
         for place, within in zip(places, by_sentence(tokens(plain), places), strict=True)
-        if any(token.is_content for token in within)
+        if any(token.is_content for token in within[:WORDY])
     )
 
 
@@ -149,7 +156,10 @@ def _claim(text: str, place: Sentence, within: Sequence[Token], found: Sequence[
         figures=float(any(word[0].isdigit() for word in absent)),
         names=len(names & absent) / len(names) if names else 0.0,
         negation=float(
-            closest is not None and best.at is not None and negates is not bool(closest.negated >> best.at & 1)
+            closest is not None
+            and best.at is not None
+            and best.sentence >= ALIKE * total
+            and negates is not bool(closest.negated >> best.at & 1)
         ),
     )
     written = dict.fromkeys(text[token.start : token.end] for token in content if token.norm in absent)
@@ -159,7 +169,7 @@ def _claim(text: str, place: Sentence, within: Sequence[Token], found: Sequence[
 
 def _near(norms: list[str], words: list[str], weights: dict[str, float], one: Passage) -> Near:
     """The closest sentence and window, and the common subsequences, of one passage."""
-    where = {word: list(bits(one.places[word])) for word in weights if word in one.places}
+    where = {word: list(islice(bits(one.places[word]), OFTEN)) for word in weights if word in one.places}
     hits = sorted((at, word) for word, places in where.items() for at in places)
     sentence, at = _best_sentence(hits, weights, one)
     return Near(
@@ -234,7 +244,7 @@ def _held_pairs(norms: list[str], found: Sequence[Passage]) -> float | None:
     if len(norms) < 2:
         return None
     held = 0
-    for first, second in zip(norms, norms[1:], strict=False):
+    for first, second in pairwise(norms):
         held += any(one.places.get(first, 0) << 1 & one.places.get(second, 0) for one in found)
     return held / (len(norms) - 1)
 

@@ -64,6 +64,6 @@ def _load(model: str) -> Any:
         )
     except (OSError, ValueError) as error:
         raise ConfigurationError(
-            f"[mining] encoder {model} cannot be read as a sentence encoder ({type(error).__name__}): give `{PACKAGED}`, "
-            "a folder, or the id of a model that can be downloaded."
+            f"[mining] encoder {model} cannot be read as a sentence encoder ({type(error).__name__}): give "
+            f"`{PACKAGED}`, a folder, or the id of a model that can be downloaded."
         ) from error

@@ -5,13 +5,13 @@ from typing import Any
 
 from sqlalchemy import Engine, and_, func, select
 
+from factory.mining.calibrate import fit_in_force
+from factory.mining.combination import Fit, shipped
 from factory.mining.corpus import Corpus
 from factory.mining.diagnose import diagnose
 from factory.mining.finding import Finding
-from factory.mining.combination import Fit, shipped
-from factory.mining.scorer import configured_scorer, fit_name
-from factory.mining.calibrate import fit_in_force
 from factory.mining.queue import QueueReport, fill_queue
+from factory.mining.scorer import configured_scorer, fit_name
 from factory.mining.sessions import SignalReport, read_sessions
 from factory.mining.settings import MiningSettings, SignalSettings
 from logs_schema.database import writing

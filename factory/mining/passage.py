@@ -6,6 +6,7 @@ shifts and additions on whole passages instead of loops over their words.
 
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
+from itertools import pairwise
 from typing import NamedTuple
 
 from factory.mining.text import Sentence, sentences, tokens
@@ -14,6 +15,8 @@ from logs_schema.records import Context
 
 KEPT = 10_000
 """Passages whose features stay in memory: about 100 MB when they have 120 words each."""
+LONGEST = 20_000
+"""Words of a passage that are looked at; a longer one is no passage."""
 
 
 class Passage(NamedTuple):
@@ -48,7 +51,7 @@ class Passage(NamedTuple):
 @lru_cache(maxsize=KEPT)
 def passage(text: str, title: str = "") -> Passage:
     """Features of a passage, cached: production retrieves the same ones again and again."""
-    found = tokens(text)
+    found = tokens(text)[:LONGEST]
     places: dict[str, int] = {}
     figures = capitals = 0
     for at, token in enumerate(found):
@@ -71,7 +74,7 @@ def passage(text: str, title: str = "") -> Passage:
     for word in NEGATIONS & places.keys():
         negations |= places[word]
     negated = 0
-    for number, (first, end) in enumerate(zip(starts, starts[1:], strict=False)):
+    for number, (first, end) in enumerate(pairwise(starts)):
         if negations & ((1 << end) - (1 << first)):
             negated |= 1 << number
     return Passage(

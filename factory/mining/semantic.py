@@ -60,8 +60,8 @@ def similarities(
 ) -> list[dict[str, float]]:
     """Cosines of each record's claims and query with the sentences of its passages.
 
-    `meaning`: closest sentence or two neighbouring ones, mean over claims by weight; `meaning_worst`: of the worst claim;
-    `closest`: of the query to a sentence; `closest_three`: mean of its three closest in one passage.
+    `meaning`: closest sentence or two neighbouring ones, mean over claims by weight; `meaning_worst`: of the worst
+    claim; `closest`: of the query to a sentence; `closest_three`: mean of its three closest in one passage.
     """
     import numpy as np
 

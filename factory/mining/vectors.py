@@ -36,7 +36,7 @@ def passage_encoder(encode: Encoder) -> PassageEncoder:
         sentences = [text[place.start : place.end] for text, split in places for place in split]
         # What is kept has half the precision, so what is not kept yet must have it, too.
         rows = np.asarray(encode(sentences) if sentences else np.zeros((0, 1)), np.float16).astype(np.float32)
-        ends = np.cumsum([len(split) for _, split in places])[:-1] if places else []
+        ends = np.cumsum([len(split) for _, split in places])[:-1].tolist()
         return dict(zip(distinct, np.split(rows, ends), strict=True)) if distinct else {}
 
     return vectors
@@ -92,7 +92,7 @@ def _save(engine: Engine, key: str, made: "dict[str, Vectors]") -> None:
         return
     with writing(engine) as connection:
         there: set[str] = set()
-        for some in _chunks([row["passage_hash"] for row in rows]):
+        for some in _chunks([passage_hash(text) for text in sorted(made)]):
             there |= set(connection.scalars(select(PASSAGE.c.hash).where(PASSAGE.c.hash.in_(some))))
         put(connection, VECTORS, [row for row in rows if row["passage_hash"] in there], replace=False)
 

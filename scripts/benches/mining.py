@@ -2,8 +2,8 @@
 
     scripts/bench mining --data FOLDER [--no-encoder] [--records 10000,100000]
 
-FOLDER holds `groundedness/`, `answerability/` and `logs/`. Quality: every set is scored by a combination that was fitted
-on the other families, with 95 % intervals from a bootstrap over clusters. Speed: the same measures as `plain.py`,
+FOLDER holds `groundedness/`, `answerability/` and `logs/`. Quality: every set is scored by a combination that was
+fitted on the other families, with 95 % intervals from a bootstrap over clusters. Speed: the same measures as `plain.py`,
 row by row, in the same run, on a real log. Memory: the process's peak after so many records.
 """
 
@@ -11,7 +11,6 @@ import argparse
 import multiprocessing
 import random
 import resource
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -19,9 +18,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import judged as sets
 import numpy as np
-import plain
 
 from factory.mining import answers, claims, passage, text
 from factory.mining.combination import shipped
@@ -31,6 +28,9 @@ from factory.mining.lexical import lexical_scorer, read
 from logs_schema.importers.run import import_files
 from logs_schema.records import RagRecord
 from logs_schema.store import iter_records, open_store
+
+import judged as sets
+import plain
 
 LOG = "clapnq_smollm2.openinference.jsonl"
 BEFORE = {"begin_cmu": 0.954, "begin_tc": 0.917, "begin_wow": 0.927, "q2": 0.690, "wice_dev": 0.771}

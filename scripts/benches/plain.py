@@ -4,11 +4,12 @@
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from factory.mining import answers
 from factory.mining.answers import asking
 from factory.mining.citations import without_citations
-from factory.mining.claims import FAULTS, MOST, SHORT, SLACK
+from factory.mining.claims import ALIKE, FAULTS, MOST, SHORT, SLACK
 from factory.mining.idf import idf
 from factory.mining.text import Token, by_sentence, sentences, tokens
 from factory.mining.words import NEGATIONS
@@ -24,7 +25,7 @@ class Plain:
         self.words = [token.norm for token in found]
         self.title = [token.norm for token in tokens(title)]
         starts = [next((n for n, t in enumerate(found) if t.start >= place.start), len(found)) for place in places]
-        self.bounds = list(zip(starts, [*starts[1:], len(found)], strict=True))
+        self.bounds = list(pairwise([*starts, len(found)]))
         self.sentences = [self.words[first:end] for first, end in self.bounds]
         self.figures = [token.is_number for token in found]
         self.names = [
@@ -32,6 +33,7 @@ class Plain:
         ]
 
     def holds(self, word: str) -> bool:
+        """Whether text or title hold the word."""
         return word in self.words or word in self.title
 
 
@@ -91,7 +93,9 @@ def _claim(text: str, start: int, within: Sequence[Token], found: list[Plain]) -
         "rarest": max((idf(word) for word in absent), default=0.0),
         "figures": float(any(word[0].isdigit() for word in absent)),
         "names": sum(name in absent for name in names) / len(names) if names else 0.0,
-        "negation": float(negated is not None and negated is not any(word in NEGATIONS for word in norms)),
+        "negation": float(
+            negated is not None and best >= ALIKE * total and negated is not any(word in NEGATIONS for word in norms)
+        ),
     }
     return measures, length
 

@@ -1,12 +1,12 @@
 import hashlib
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from sqlalchemy import Engine, func, select
 
-from factory.mining.encoder import Vectors, sentence_encoder
+from factory.mining.encoder import sentence_encoder
 from factory.mining.semantic import semantic_scorer
 from factory.mining.vectors import VECTORS, kept_vectors, passage_encoder
 from logs_schema.database import writing
@@ -15,6 +15,9 @@ from logs_schema.records import Context
 from logs_schema.rows import PASSAGE
 from logs_schema.settings import HouseSettings
 from logs_schema.store import save_records
+
+if TYPE_CHECKING:
+    from factory.mining.encoder import Vectors
 
 HOUSE = HouseSettings()
 
@@ -25,7 +28,7 @@ class Encoder:
     def __init__(self) -> None:
         self.seen: list[str] = []
 
-    def __call__(self, texts: Sequence[str]) -> Vectors:
+    def __call__(self, texts: Sequence[str]) -> "Vectors":
         self.seen += texts
         rows = np.zeros((len(texts), 64), np.float32)
         for row, text in zip(rows, texts, strict=True):

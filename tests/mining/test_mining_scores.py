@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from factory.mining.lexical import groundedness, lexical_scorer, passages, unsupported_citations
+from factory.mining.lexical import groundedness, lexical_scorer, unsupported_citations
+from factory.mining.passage import passages
 from logs_schema.records import Context, Message, RagRecord
 from logs_schema.scores import Scores
 from logs_schema.settings import HouseSettings
@@ -40,8 +41,8 @@ def test_another_figure_name_or_negation_costs_support(twisted: str) -> None:
 
 def test_tokenised_contexts_and_citation_marks_cost_nothing() -> None:
     tokenised = "System of a Down is a heavy metal band from Glendale , California , formed in 1994 ."
-    assert grounded(BAND, tokenised) == grounded(BAND) == 1
-    assert grounded(BAND.replace("band", "band [1]") + " [2][3]") == 1
+    assert grounded(BAND, tokenised) == grounded(BAND) > 0.9
+    assert grounded(BAND.replace("band", "band [1]") + " [2][3]") == grounded(BAND)
 
 
 @pytest.mark.parametrize("answer", ["", "   ", "[1]", "Yes.", "..."])
