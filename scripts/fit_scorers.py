@@ -4,7 +4,8 @@
 
 Writes factory/mining/fitted/{idf,lexical,semantic}.json: word frequencies over the passages of the groundedness
 sets, and combinations for faithfulness fitted on those sets. Sufficiency is not fitted: its round weights stand below.
-`scripts/bench mining` measures how good they are. With --check nothing is written; exit code 1 when a file would change.
+`scripts/bench mining` measures how good they are. With --check nothing is written; exit code 1 when a file would
+change.
 """
 
 import argparse

@@ -3,8 +3,8 @@
     scripts/bench mining --data FOLDER [--no-encoder] [--records 10000,100000]
 
 FOLDER holds `groundedness/`, `answerability/` and `logs/`. Quality: every set is scored by a combination that was
-fitted on the other families, with 95 % intervals from a bootstrap over clusters. Speed: the same measures as `plain.py`,
-row by row, in the same run, on a real log. Memory: the process's peak after so many records.
+fitted on the other families, with 95 % intervals from a bootstrap over clusters. Speed: the same measures as
+`plain.py`, row by row, in the same run, on a real log. Memory: the process's peak after so many records.
 """
 
 import argparse
