@@ -7,7 +7,19 @@ the modules that own a table touch rows, and they hand out values.
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import JSON, Column, DateTime, Dialect, ForeignKey, Index, String, Text, TypeDecorator, UniqueConstraint
+from sqlalchemy import (
+    JSON,
+    Column,
+    DateTime,
+    Dialect,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    String,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
 from sqlmodel import Field, SQLModel
 
 
@@ -50,6 +62,21 @@ class Passage(SQLModel, table=True):
 
     hash: str = Field(primary_key=True)
     text: str = Field(sa_column=Column(Text(), nullable=False))
+
+
+class PassageVectors(SQLModel, table=True):
+    """Vectors of a passage's sentences, kept so that they are computed once; may be emptied at any time."""
+
+    __tablename__ = "passage_vectors"
+
+    passage_hash: str = Field(
+        sa_column=Column(String(), ForeignKey("passage.hash", ondelete="CASCADE"), primary_key=True)
+    )
+    encoder: str = Field(primary_key=True)
+    """Name of the sentence encoder, and version of how texts are split."""
+    sentences: int
+    vectors: bytes = Field(sa_column=Column(LargeBinary(), nullable=False))
+    """One row a sentence, little-endian 16-bit floats."""
 
 
 class Prompt(SQLModel, table=True):
@@ -271,6 +298,17 @@ class Judgement(SQLModel, table=True):
     tokens: int
     """Tokens that it cost."""
     judged_at: datetime = Field(default_factory=now, sa_column=_moment())
+class CalibrationRow(SQLModel, table=True):
+    """Append-only log of how measures became probabilities in this store: the last row of a name is in force."""
+
+    __tablename__ = "calibration"
+
+    id: int | None = Field(default=None, primary_key=True)
+    name: str
+    """Which of the package's fits it replaces."""
+    fit: dict[str, Any] = Field(sa_column=Column(JSON(), nullable=False))
+    report: dict[str, Any] = Field(sa_column=Column(JSON(), nullable=False))
+    made_at: datetime = Field(default_factory=now, sa_column=_moment())
 
 
 class QueueItem(SQLModel, table=True):

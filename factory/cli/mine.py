@@ -115,6 +115,15 @@ def findings_show(
         Console(highlight=False, markup=False, emoji=False).print(shown, soft_wrap=True, end="")
 
 
+@mine_app.command("calibrate")
+def mine_calibrate(ctx: typer.Context, as_json: AsJson = False) -> None:
+    """Fit the scores' probabilities on your own reviews, and keep them if they are better."""
+    from factory.mining.calibrate import calibrate_all
+
+    settings = settings_of(ctx)
+    emit(calibrate_all(store_of(ctx), settings.mining, settings.house), as_json)
+
+
 @mine_app.command("report")
 def mine_report(
     ctx: typer.Context,

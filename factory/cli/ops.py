@@ -41,15 +41,14 @@ def retrain(
 
 def status(ctx: typer.Context, as_json: AsJson = False) -> None:
     """Show whether the factory is healthy and what waits for whom; exit code 4 when something is wrong."""
+    from factory.mining.calibrate import fits_in_force
     from factory.mining.miner import miner_version
     from factory.status import status as look
 
     settings = settings_of(ctx)
-    report = look(
-        store_of(ctx),
-        schedule=settings.schedule,
-        miner_version=miner_version(settings.mining, settings.house),
-    )
+    engine = store_of(ctx)
+    version = miner_version(settings.mining, settings.house, fits_in_force(engine, settings.mining))
+    report = look(engine, schedule=settings.schedule, miner_version=version)
     emit(report, as_json)
     if report.problems:
         raise typer.Exit(4)

@@ -1,12 +1,13 @@
 """Judging one batch of records: the part of a mining run that any process, on any machine, can do."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import NamedTuple
 
 from sqlalchemy import Engine
 
 from factory.mining.cascade import Cascade, Stage, StageReport
+from factory.mining.combination import Fit, shipped
 from factory.mining.corpus import Corpus, Searched
 from factory.mining.diagnose import diagnose
 from factory.mining.finding import Finding
@@ -47,10 +48,16 @@ class Rules(NamedTuple):
     house: HouseSettings
     scorer: Scorer | None = None
     """The first stage; the scorer from words when None."""
+    fits: Mapping[str, Fit] | None = None
+    """The calibrations in force; the package's own when None."""
+
+    def fit(self, name: str) -> Fit:
+        """What turns measures into probabilities."""
+        return self.fits[name] if self.fits else shipped(name)
 
     def cheap_stages(self) -> list[Stage]:
         """Stages that every process runs for itself."""
-        return [Stage("words", self.scorer or lexical_scorer(self.house))]
+        return [Stage("words", self.scorer or lexical_scorer(self.house, self.fit("lexical")))]
 
 
 class Known:

@@ -4,10 +4,12 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import NamedTuple
 
-from factory.mining.abstention import read_abstention
+from factory.mining.answers import Answer
+from factory.mining.claims import Claim
 from factory.mining.corpus import Searched
 from factory.mining.feedback import GROUNDED, Opinion, read_feedback
-from factory.mining.lexical import Answer, Passage, Support, answer_in, passages, supports
+from factory.mining.lexical import claimed, read
+from factory.mining.passage import Passage, passages
 from factory.mining.settings import MiningSettings
 from factory.mining.text import Sentence
 from logs_schema.documents import History, Version
@@ -30,7 +32,7 @@ class Case(NamedTuple):
     settings: MiningSettings
     found: list[Passage]
     answer: Answer
-    judged: list[Support]
+    judged: list[Claim]
     refuses: bool
     """The response says "I don't know" and claims nothing beside it."""
     refusal: Sentence | None
@@ -78,6 +80,16 @@ class Case(NamedTuple):
         """0 to 1: how clearly the contexts do not hold the answer."""
         return max(-self.sufficient, self.missed or 0.0)
 
+    def support(self, claim: Claim) -> float:
+        """0 to 1: faithfulness of one claim for itself: what a dearer stage says of its sentence, else its words."""
+        start, end = claim.sentence
+        told = [
+            one.score
+            for one in self.scores.evidence
+            if one.spans and one.score is not None and one.spans[0].start < end and start < one.spans[0].end
+        ]
+        return min(told, default=claimed(claim))
+
     @property
     def faithful(self) -> float:
         """-1 to 1, likewise; 1 when the response claims nothing."""
@@ -89,31 +101,19 @@ def read_case(
     record: RagRecord, scores: Scores, *, settings: MiningSettings, house: HouseSettings, versions: History
 ) -> Case:
     """Read the texts and the feedback of a record."""
-    found = passages(record.contexts)
-    abstention = read_abstention(record.response, house.abstention)
+    reading = read(record, house)
     return Case(
         record=record,
         scores=scores,
         settings=settings,
-        found=found,
-        answer=answer_in(record, found),
-        judged=_told(supports(record.response, found, abstention.claims if abstention.abstains else None), scores),
-        refuses=bool(scores.abstained) and not abstention.claims,
-        refusal=abstention.refusal,
+        found=passages(record.contexts),
+        answer=reading.answer,
+        judged=reading.judged,
+        refuses=bool(scores.abstained) and not reading.abstention.claims,
+        refusal=reading.abstention.refusal,
         opinion=read_feedback(record, house.abstention),
         stale=_stale(record, versions),
     )
-
-
-def _told(judged: list[Support], scores: Scores) -> list[Support]:
-    """Support of the sentences, with what a dearer stage says of one in the place of what its words say."""
-    told = {(one.spans[0].start, one.spans[0].end): one.score for one in scores.evidence if one.spans}
-    found = []
-    for support in judged:
-        start, end = support.sentence
-        said = [score for (a, b), score in told.items() if a < end and start < b and score is not None]
-        found.append(support._replace(score=min(said)) if said else support)
-    return found
 
 
 def _stale(record: RagRecord, versions: History) -> dict[int, Version]:

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import Engine
 
-from factory.mining.lexical import answer_in, asked, groundedness, passage, passages
+from factory.mining.answers import answer_in, asked
+from factory.mining.lexical import answered, groundedness
+from factory.mining.passage import passage, passages
 from factory.mining.text import content_words, sentences
 from logs_schema.documents import DocumentText, current_texts, logged_passages, logged_texts, texts_of
 from logs_schema.records import RagRecord
@@ -95,12 +97,12 @@ class Corpus:
 
     def _others(self, record: RagRecord, best: Sequence[Place]) -> Iterator[tuple[Place, DocumentText, str]]:
         """Those of the best places that the record did not retrieve, with their texts."""
-        had = [one.words for one in passages(record.contexts)]
+        had = [one.places.keys() for one in passages(record.contexts)]
         for place in best:
             document = self._read(place)
             if document:
                 text = document.text[place.start : place.end]
-                words = passage(text).words
+                words = passage(text).places.keys()
                 if not any(len(words & one) >= SAME * len(words) for one in had):
                     yield place, document, text
 
@@ -147,8 +149,8 @@ class Corpus:
 
 def _closest(found: Sequence[tuple[Place, DocumentText, str]], record: RagRecord, correction: str | None) -> Hit | None:
     if correction is None:
-        answer = answer_in(record, [passage(text, document.title or "") for _, document, text in found])
-        rank, covered = answer.context, answer.sufficiency
+        answer = answer_in(record, [(text, document.title or "") for document, text in found])
+        rank, covered = answer.context, answered(answer)
     else:
         supports = groundedness([(correction, [text]) for _, _, text in found])
         rank = max(range(len(supports)), key=lambda n: (supports[n], -n), default=None)

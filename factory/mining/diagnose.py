@@ -6,7 +6,6 @@ confidence: "right topic, answer missing" cannot be told from words alone.
 
 import re
 from functools import lru_cache
-from math import sqrt
 
 from factory.mining import explain
 from factory.mining.case import Case, Search, read_case
@@ -24,6 +23,8 @@ from logs_schema.taxonomy import ESCALATED, PRECEDENCE, ROUTES, TICKET, Failure,
 
 SURE = 0.95
 """A person's correction that the contexts bear out."""
+NO_MORE = 0.85
+"""Confidence that scores alone can give: what comes above rests on a person or on a plain fact."""
 VOTED_DOWN = 0.15
 VOTED_UP = -0.25
 
@@ -96,21 +97,22 @@ def _behaviour(case: Case) -> dict[Failure, float]:
     correction = case.opinion.correction
     if correction:
         return _corrected(case, correction)
+    sufficient = case.scores.sufficiency or 0.0
     if not case.held:
         if case.refuses:
             return {}
         if not case.record.contexts:
             return {Failure.missing_abstention: 0.85}
-        return {Failure.missing_abstention: 0.2 + 0.5 * case.lack * (0.5 - 0.5 * min(case.faithful, 0))}
+        return {Failure.missing_abstention: min(max(1 - sufficient, case.missed or 0.0), NO_MORE)}
     if case.refuses:
-        return {Failure.over_refusal: 0.25 + 0.55 * case.sufficient}
+        return {Failure.over_refusal: min(sufficient, NO_MORE)}
     failures = _form(case)
     if case.faithful < 0:
         repeats = case.scores.completeness or 0.0
-        failures[Failure.unfaithful] = 0.25 + 0.6 * sqrt(case.sufficient * -case.faithful) * (1 - 0.5 * repeats)
+        failures[Failure.unfaithful] = sufficient * (1 - (case.scores.faithfulness or 0.0)) * (1 - 0.5 * repeats)
     elif case.scores.completeness is not None and case.scores.completeness < case.settings.incomplete:
         lacking = 1 - case.scores.completeness / case.settings.incomplete
-        failures[Failure.incomplete] = 0.15 + 0.35 * lacking * case.sufficient
+        failures[Failure.incomplete] = 0.5 * sufficient * lacking
     return failures
 
 

@@ -1,8 +1,9 @@
 """The evidence behind a verdict, and its one sentence in plain words."""
 
 from factory.mining.case import Case
+from factory.mining.claims import Claim
 from factory.mining.hops import read_hops
-from factory.mining.lexical import Support, unsupported_citations
+from factory.mining.lexical import unsupported_citations
 from factory.mining.text import Sentence, tokens
 from logs_schema.records import FeedbackKind
 from logs_schema.scores import Evidence, Span
@@ -28,21 +29,24 @@ def evidence(case: Case, failures: dict[Failure, float]) -> tuple[Evidence, ...]
     if Failure.over_refusal in failures and case.refusal:
         span = _span("response", case.refusal)
         found.append(Evidence(kind="refusal", note="says that it does not know", spans=(span,)))
-    worst = _worst(case)[:SHOWN]
-    if Failure.missing_abstention in failures and not worst:
-        claims = tuple(_span("response", support.sentence) for support in case.judged[:SHOWN])
-        found.append(Evidence(kind="claim", note="answers what no passage seems to answer", spans=claims))
-    for support in worst:
-        note = _noted(case, support) or (
-            f"not in any passage: {', '.join(support.missing[:SHOWN])}" if support.missing else "said differently there"
+    doubted = _worst(case)
+    if not doubted and Failure.unfaithful in failures:
+        doubted = sorted(case.judged, key=case.support)[:1]
+    if Failure.missing_abstention in failures and not doubted:
+        said = tuple(_span("response", claim.sentence) for claim in case.judged[:SHOWN])
+        found.append(Evidence(kind="claim", note="answers what no passage seems to answer", spans=said))
+    for claim in doubted[:SHOWN]:
+        note = _noted(case, claim) or (
+            f"not in any passage: {', '.join(claim.missing[:SHOWN])}" if claim.missing else "said differently there"
         )
-        spans = [Span(where="response", start=support.sentence.start, end=support.sentence.end)]
-        if support.context is not None and support.place:
-            spans.append(_span(f"context:{support.context}", support.place))
-        found.append(Evidence(kind="unsupported", note=note, spans=tuple(spans), score=round(support.score, 4)))
-    if case.answer.place and case.answer.context is not None:
+        spans = [Span(where="response", start=claim.sentence.start, end=claim.sentence.end)]
+        if claim.context is not None and claim.place:
+            spans.append(_span(f"context:{claim.context}", claim.place))
+        sure = round(case.support(claim), 4)
+        found.append(Evidence(kind="unsupported", note=note, spans=tuple(spans), score=sure))
+    if case.answer.context is not None:
         note = f"the sentence closest to the question, in [{case.answer.context + 1}]"
-        span = _span(f"context:{case.answer.context}", case.answer.place)
+        span = _span(f"context:{case.answer.context}", _answering(case, case.answer.context))
         sure = round(case.scores.sufficiency or 0.0, 4)
         found.append(Evidence(kind="holds_answer", note=note, spans=(span,), score=sure))
     if Failure.bad_citation in failures:
@@ -95,9 +99,9 @@ def why(case: Case, failures: dict[Failure, float]) -> str:
             return _nothing(case)
 
 
-def _noted(case: Case, support: Support) -> str | None:
+def _noted(case: Case, claim: Claim) -> str | None:
     """What a dearer stage says of a sentence."""
-    start, end = support.sentence
+    start, end = claim.sentence
     for one in case.scores.evidence:
         if one.spans and one.spans[0].start < end and start < one.spans[0].end and one.kind == "unsupported":
             return one.note
@@ -184,16 +188,17 @@ def _corrected(case: Case, primary: Failure, failures: dict[Failure, float]) -> 
 
 
 def _held(case: Case) -> str:
-    if case.answer.place is None or case.answer.context is None:
+    if case.answer.context is None:
         return "The passages answer this"
     text = case.record.contexts[case.answer.context].text
-    sentence = quoted(text[case.answer.place.start : case.answer.place.end])
+    place = _answering(case, case.answer.context)
+    sentence = quoted(text[place.start : place.end])
     seem = "answer" if case.sufficient > 0.4 else "seem to answer"
     return f"The passages {seem} this ({sentence} in [{case.answer.context + 1}])"
 
 
 def _claim(case: Case) -> str:
-    worst = _worst(case) or sorted(case.judged, key=lambda support: support.score)
+    worst = _worst(case) or sorted(case.judged, key=case.support)
     if not worst:
         return quoted(case.record.response)
     return quoted(case.record.response[worst[0].sentence.start : worst[0].sentence.end])
@@ -207,18 +212,26 @@ def _missing(case: Case) -> str:
 
 def _unasked(case: Case) -> str:
     near = case.answer.context
-    held = case.found[near].words if near is not None else frozenset()
     query = case.record.query
-    words = [query[word.start : word.end] for word in tokens(query) if word.weight == 1 and word.norm not in held]
+    words = [
+        query[word.start : word.end]
+        for word in tokens(query)
+        if word.weight == 1 and not (near is not None and case.found[near].holds(word.norm))
+    ]
     if not words:
         return ""
     lack = "the closest has" if near is not None else "there is"
     return f" ({lack} nothing on {', '.join(dict.fromkeys(words[:SHOWN]))})"
 
 
-def _worst(case: Case) -> list[Support]:
-    threshold = case.settings.faithful
-    return sorted((s for s in case.judged if s.score < threshold), key=lambda s: (s.score, s.sentence.start))
+def _worst(case: Case) -> list[Claim]:
+    """Claims that would not count as supported if they stood alone, the worst first."""
+    scored = [(case.support(claim), claim.sentence.start, claim) for claim in case.judged]
+    return [claim for score, _, claim in sorted(scored) if score < case.settings.faithful]
+
+
+def _answering(case: Case, context: int) -> Sentence:
+    return case.found[context].sentences[case.answer.at or 0]
 
 
 def _citation(case: Case) -> str:

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from itertools import combinations
 from typing import NamedTuple
 
-from factory.mining.lexical import Passage, asked
+from factory.mining.answers import asked
+from factory.mining.passage import Passage
 from factory.mining.text import normalise
 from logs_schema.records import RagRecord
 
@@ -54,7 +55,7 @@ def read_hops(record: RagRecord, found: Sequence[Passage]) -> Hops | None:
     total = sum(weights.values())
     if not total:
         return None
-    held = [{word for word in weights if word in one.words} for one in found]
+    held = [{word for word in weights if one.holds(word)} for one in found]
     alone = max((_sum(weights, words) for words in held), default=0.0) / total
     if alone > LOW:
         return None

@@ -1,6 +1,6 @@
 """Mines what is new in the store: score, diagnose, keep the findings, fill the review queue."""
 
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,9 @@ from typing import Any
 from sqlalchemy import Engine, and_, func, select
 
 from factory.mining.batch import Batch, Judged, Known, Miner, Rules, store_miner
+from factory.mining.calibrate import fit_names, fits_in_force
 from factory.mining.cascade import StageReport
+from factory.mining.combination import Fit, shipped
 from factory.mining.queue import QueueReport, fill_queue
 from factory.mining.sessions import SignalReport, read_sessions
 from factory.mining.settings import MiningSettings, SignalSettings
@@ -23,7 +25,7 @@ from logs_schema.store import iter_unmined
 from logs_schema.tables import now
 from logs_schema.taxonomy import Failure, MiningEngine, Route
 
-CODE_VERSION = 3
+CODE_VERSION = 4
 """Raise it with every change of code that changes verdicts: the next run then mines everything again."""
 
 
@@ -64,11 +66,21 @@ class MineReport(Value):
         return "\n".join([*lines, "", self.queue.text()])
 
 
-def miner_version(settings: MiningSettings, house: HouseSettings) -> str:
-    """Identity of code, thresholds and wording, 16 hexadecimal digits; the review budget is no part of it."""
+def miner_version(settings: MiningSettings, house: HouseSettings, fits: Mapping[str, Fit] | None = None) -> str:
+    """Identity of code, thresholds, calibration and wording, 16 hexadecimal digits; the review budget is no part of it.
+
+    Args:
+        settings: Thresholds and stages.
+        house: The wording of "I don't know".
+        fits: The calibrations in force, see `calibrate.fits_in_force`; the package's own when None.
+    """
     verdict = {"faithful", "sufficient", "incomplete", "much_better", "uncovered", "citations", "format_regex"}
     thresholds = settings.model_dump(mode="json", include=verdict)
-    return content_hash({"code": CODE_VERSION, "abstention": house.abstention, **thresholds, **identity(settings)})
+    probabilities = {
+        name: (fits[name] if fits else shipped(name)).model_dump(mode="json") for name in fit_names(settings)
+    }
+    rest = {"abstention": house.abstention, "fits": probabilities, **identity(settings)}
+    return content_hash({"code": CODE_VERSION, **thresholds, **rest})
 
 
 def mine(
@@ -106,11 +118,12 @@ def mine(
         FactoryError: a worker died.
     """
     sessions = read_sessions(engine, signals, track=track) if signals else None
-    version = miner_version(settings, house)
+    fits = fits_in_force(engine, settings)
+    version = miner_version(settings, house, fits)
     total, already = _counts(engine, version)
     mined, stages = 0, list[StageReport]()
     if already < total:
-        rules = Rules(settings, house, scorer)
+        rules = Rules(settings, house, scorer, fits)
         known = Known(engine)
         dear = store_miner(engine, rules, dear_stages(engine, rules), known)
         judged = _local(engine, rules, known, version, batch, workers or settings.workers)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from factory.mining.abstention import read_abstention
 from factory.mining.cascade import Stage, aligned
 from factory.mining.citations import without_citations
-from factory.mining.lexical import MOST
+from factory.mining.claims import MOST
 from factory.mining.model_loading import Loaded, load
 from factory.mining.settings import MiningSettings
 from factory.mining.text import Sentence, content_words, sentences

@@ -73,12 +73,15 @@ class MiningSettings(Section):
     """Below it a response counts as not supported by its contexts."""
     sufficient: float = Field(default=0.5, ge=0, le=1)
     """From it on the contexts count as holding the answer."""
+    encoder: str = ""
+    """Sentence encoder that compares meanings beside words (needs `groundmill[encoder]`): `minilm`, which is packaged,
+    or the id or folder of another. Empty: words alone."""
     incomplete: float = Field(default=0.2, ge=0, le=1)
     """Below this completeness a faithful response counts as leaving out what the context holds."""
     much_better: float = Field(default=0.15, ge=0, le=1)
     """A passage of the documents feed that covers a question by this much more than what was retrieved (and
     sufficiently) makes it a `retrieval_miss`."""
-    uncovered: float = Field(default=0.35, gt=0, le=1)
+    uncovered: float = Field(default=0.3, gt=0, le=1)
     """Below this coverage by the best passage of the documents feed a question is a `knowledge_gap`."""
     unsettled: float = Field(default=0.15, ge=0, le=1)
     """Scores nearer than this to their threshold are unsettled: the optional stages look at those records."""

@@ -17,6 +17,14 @@ def dear_stages(engine: Engine, rules: Rules) -> list[Stage]:
         ConfigurationError: its model cannot be used.
     """
     stages = []
+    if rules.settings.encoder:
+        from factory.mining.encoder import sentence_encoder
+        from factory.mining.semantic import semantic_scorer
+        from factory.mining.vectors import kept_vectors
+
+        encode = sentence_encoder(rules.settings.encoder)
+        passages = kept_vectors(engine, encode, rules.settings.encoder)
+        stages.append(Stage("meanings", semantic_scorer(rules.house, encode, passages, rules.fit("semantic"))))
     if rules.settings.model.name:
         from factory.mining.model import model_stage
 
@@ -30,7 +38,7 @@ def dear_stages(engine: Engine, rules: Rules) -> list[Stage]:
 
 def identity(settings: MiningSettings) -> dict[str, Any]:
     """What verdicts owe to the dearer stages, for the miner's version: nothing without them."""
-    found: dict[str, Any] = {}
+    found: dict[str, Any] = {"encoder": settings.encoder} if settings.encoder else {}
     if settings.model.name:
         found["model"] = settings.model.model_dump(exclude={"batch", "device"})
     if settings.judge.base_url:

@@ -176,7 +176,7 @@ def test_a_correction_that_repeats_the_response_is_praise(make: Any) -> None:
 def test_evidence_names_places_in_the_texts(make: Any) -> None:
     finding = judged(make, response="Hello. Riders pay 19 dollars to the Zurich office [1].")
     record = make(response="Hello. Riders pay 19 dollars to the Zurich office [1].")
-    by_kind = {item.kind: item for item in finding.evidence}
+    by_kind = {item.kind: item for item in reversed(finding.evidence)}
     place = by_kind["unsupported"].spans[0]
     assert record.response[place.start : place.end] == "Riders pay 19 dollars to the Zurich office [1]."
     held = by_kind["holds_answer"].spans[0]

@@ -1,0 +1,183 @@
+"""How good and how fast the miner's scorers are.
+
+    scripts/bench mining --data FOLDER [--no-encoder] [--records 10000,100000]
+
+FOLDER holds `groundedness/`, `answerability/` and `logs/`. Quality: every set is scored by a combination that was
+fitted on the other families, with 95 % intervals from a bootstrap over clusters. Speed: the same measures as
+`plain.py`, row by row, in the same run, on a real log. Memory: the process's peak after so many records.
+"""
+
+import argparse
+import multiprocessing
+import random
+import resource
+import tempfile
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from factory.mining import answers, claims, passage, text
+from factory.mining.combination import shipped
+from factory.mining.encoder import Encoder, sentence_encoder
+from factory.mining.fitting import auroc, brier_skill, calibration_error, cluster_interval, cross_calibrated
+from factory.mining.lexical import lexical_scorer, read
+from logs_schema.importers.run import import_files
+from logs_schema.records import RagRecord
+from logs_schema.store import iter_records, open_store
+
+import judged as sets
+import plain
+
+LOG = "clapnq_smollm2.openinference.jsonl"
+BEFORE = {"begin_cmu": 0.954, "begin_tc": 0.917, "begin_wow": 0.927, "q2": 0.690, "wice_dev": 0.771}
+"""A trial with fewer measures of words and the same way of holding out: what is to be beaten."""
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--no-encoder", action="store_true", help="leave the embeddings stage out")
+    parser.add_argument("--records", default="10000,100000", help="numbers of records for memory and speed")
+    options = parser.parse_args()
+    encode = None if options.no_encoder else sentence_encoder()
+    faithfulness(options.data, encode)
+    sufficiency(options.data, encode)
+    speed(real_records(options.data))
+    for count in options.records.split(","):
+        memory(options.data, int(count))
+
+
+def faithfulness(folder: Path, encode: Encoder | None) -> None:
+    """Held-out AUROC, Brier skill and calibration error of each set."""
+    judged = sets.read_groundedness(folder)
+    found = {name: (sets.measured(one, encode)[0], one) for name, one in judged.items()}
+    for title, measures in variants(encode, sets.WORDS, sets.MEANINGS):
+        print(f"\nFaithfulness, {title}: fitted on the other families (95 % intervals over clusters)")
+        held_out = sets.leave_one_family_out(found, measures)
+        for name, logits in held_out.items():
+            one = judged[name]
+            print(f"  {name:<10} {line(logits, one)}  before {BEFORE[name]:.3f}")
+        mean = np.mean([auroc(logits, judged[name].labels) for name, logits in held_out.items()])
+        print(f"  mean AUROC {mean:.4f}, before {np.mean(list(BEFORE.values())):.4f}")
+
+
+def sufficiency(folder: Path, encode: Encoder | None) -> None:
+    """What ships (nothing is fitted on this set), and what a fit by cross-validation over titles reaches."""
+    for titled in (False, True):
+        judged = sets.read_answerability(folder, titled=titled)
+        rows = sets.measured(judged, encode)[1]
+        print(f"\nSufficiency, ClapNQ, {'title in the text' if titled else 'passage'}:")
+        for title, measures in variants(encode, sets.ASKED, sets.CLOSE):
+            own = shipped("semantic" if len(measures) > len(sets.ASKED) else "lexical").sufficiency
+            logits = np.array([own.slope * own.logit(row) + own.offset for row in rows])
+            print(f"  {title}, as shipped         {line(logits, judged)}")
+            print(f"  {title}, cross-validated    {line(sets.cross_validated(rows, judged, measures), judged)}")
+
+
+def variants(
+    encode: Encoder | None, words: tuple[str, ...], more: tuple[str, ...]
+) -> list[tuple[str, tuple[str, ...]]]:
+    """Measures without and with an encoder."""
+    return [("words", words), *([("words and meanings", (*words, *more))] if encode else [])]
+
+
+def line(logits: Any, judged: sets.Judged) -> str:
+    """AUROC with its interval; calibration by a line fitted on other groups."""
+    low, high = cluster_interval(logits, judged.labels, judged.groups)
+    probabilities = cross_calibrated(logits, judged.labels, judged.groups)
+    return (
+        f"{len(judged.labels):5d} rows  AUROC {auroc(logits, judged.labels):.3f} [{low:.3f}-{high:.3f}]  Brier skill "
+        f"{brier_skill(probabilities, judged.labels):+.3f}  calibration error "
+        f"{calibration_error(probabilities, judged.labels):.3f}"
+    )
+
+
+def real_records(folder: Path) -> list[RagRecord]:
+    """The log's records, read as the product reads them."""
+    with tempfile.TemporaryDirectory() as place:
+        store = open_store(f"sqlite:///{place}/bench.db")
+        import_files(store, [str(folder / "logs" / LOG)], source="bench", rejects=Path(place))
+        records = [record for batch in iter_records(store) for record in batch]
+        store.dispose()
+    return records
+
+
+def speed(records: list[RagRecord], some: int = 100) -> None:
+    """Records a second against the plain way, on the same records, and that both give the same measures."""
+    house = sets.HOUSE
+    part = records[:some]
+    forget()
+    began = time.process_time()
+    expected = [(plain.faithfulness_measures(record), plain.sufficiency_measures(record)) for record in part]
+    slow = len(part) / (time.process_time() - began)
+    forget()
+    began = time.process_time()
+    readings = [read(record, house) for record in records]
+    fast = len(records) / (time.process_time() - began)
+    worst = 0.0
+    for record, (faithful, sufficient) in zip(part, expected, strict=True):
+        judged = claims.claims(record.response, [(context.text, context.title or "") for context in record.contexts])
+        got = claims.whole(judged) if judged else {}
+        asked = answers.of_the_whole(
+            answers.answer_in(record, [(c.text, c.title or "") for c in record.contexts]).holding
+        )
+        assert got.keys() == faithful.keys() and asked.keys() == sufficient.keys()
+        differences = [abs(got[name] - faithful[name]) for name in got]
+        worst = max(worst, *differences, *(abs(asked[name] - sufficient[name]) for name in asked))
+    distinct = len({context.text for record in records for context in record.contexts})
+    shown = sum(len(record.contexts) for record in records)
+    print(
+        f"\nSpeed on one core, {len(readings)} records with {shown} passages, {distinct} of them distinct: "
+        f"{fast:.0f} records/s, the plain way {slow:.0f}: {fast / slow:.1f} times as fast; "
+        f"largest difference of a measure on {len(part)} records {worst:.1e}"
+    )
+
+
+def forget() -> None:
+    """Empty every cache, so that both ways begin alike."""
+    for cached in (passage.passage, claims._claims, answers._answer, text._norms):
+        cached.cache_clear()
+
+
+def memory(folder: Path, count: int) -> None:
+    """Peak memory and speed of scoring so many records, in a process of its own."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        seconds, peak = pool.apply(_score_many, (str(folder), count))
+    print(f"{count:,} records: {count / seconds:.0f}/s on one core, peak memory {peak / 1024:.0f} MiB")
+
+
+def _score_many(folder: str, count: int) -> tuple[float, int]:
+    records = real_records(Path(folder))
+    score = lexical_scorer(sets.HOUSE)
+    began = time.process_time()
+    scored = sum(len(score(batch)) for batch in _mixed(records, count))
+    assert scored == count
+    return time.process_time() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def _mixed(records: list[RagRecord], count: int, size: int = 500) -> Iterator[list[RagRecord]]:
+    """Records of the log with other contexts and a sentence of another answer: none comes twice."""
+    draw = random.Random(17)
+    contexts = [context for record in records for context in record.contexts]
+    for start in range(0, count, size):
+        yield [
+            one.model_copy(
+                update={
+                    "source_id": str(number),
+                    "occurred_at": one.occurred_at + timedelta(seconds=number),
+                    "response": f"{one.response} {draw.choice(records).response[:80]} {number}",
+                    "contexts": tuple(draw.sample(contexts, 3)),
+                }
+            )
+            for number in range(start, min(start + size, count))
+            for one in [draw.choice(records)]
+        ]
+
+
+if __name__ == "__main__":
+    main()
