@@ -298,6 +298,8 @@ class Judgement(SQLModel, table=True):
     tokens: int
     """Tokens that it cost."""
     judged_at: datetime = Field(default_factory=now, sa_column=_moment())
+
+
 class CalibrationRow(SQLModel, table=True):
     """Append-only log of how measures became probabilities in this store: the last row of a name is in force."""
 

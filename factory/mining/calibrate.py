@@ -147,9 +147,7 @@ def calibrate_all(engine: Engine, settings: MiningSettings, house: HouseSettings
     return CalibrationReport(fits=tuple(reports))
 
 
-def calibrate(
-    engine: Engine, house: HouseSettings, *, encode: Encoder | None = None, encoder: str = ""
-) -> FitReport:
+def calibrate(engine: Engine, house: HouseSettings, *, encode: Encoder | None = None, encoder: str = "") -> FitReport:
     """Fit probabilities on the team's reviews, and keep what is better than what is in force.
 
     The audit slice decides, because the miner did not pick it: each way is judged by five-fold cross-validation on it
