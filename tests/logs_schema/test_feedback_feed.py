@@ -76,7 +76,7 @@ def test_common_names_are_taken(row: dict[str, Any], kind: FeedbackKind, value: 
         ({"trace_id": "t", "thumbs": "up", "occurred_at": "soon"}, "not a time"),
         ({"trace_id": "t", "thumbs": "up", "occurred_at": "1970-01-01"}, "outside"),
         ({"trace_id": "t", "thumbs": "up", "identifier": Signal.rephrased.value}, "kept for"),
-        ({"trace_id": "t" * 501, "thumbs": "up"}, "at most 500"),
+        ({"trace_id": "t" * 501, "thumbs": "up"}, "at most 500 characters"),
         ({"trace_id": "t", "comment": ["no", "text"]}, "comment"),
     ],
 )
