@@ -149,7 +149,7 @@ class Corpus:
 
 def _closest(found: Sequence[tuple[Place, DocumentText, str]], record: RagRecord, correction: str | None) -> Hit | None:
     if correction is None:
-        answer = answer_in(record, [(text, document.title or "") for document, text in found])
+        answer = answer_in(record, [(text, document.title or "") for _, document, text in found])
         rank, covered = answer.context, answered(answer)
     else:
         supports = groundedness([(correction, [text]) for _, _, text in found])
