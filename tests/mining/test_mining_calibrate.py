@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, func, insert, select
 
-from factory.mining.calibrate import CALIBRATION, calibrate, fit_in_force, reviewed
+from factory.mining.calibrate import CALIBRATION, calibrate, calibrate_all, fit_in_force, reviewed
 from factory.mining.combination import shipped
 from factory.mining.miner import mine
 from factory.mining.settings import MiningSettings
@@ -72,8 +72,8 @@ def test_what_is_better_is_kept_and_mined_with(engine: Engine, make: Any) -> Non
     assert "cross-validated, on 80 audit records (50% true)" in report.text()
     after = mine(engine, MiningSettings(), HOUSE)
     assert after.mined == 80 and after.miner_version != before.miner_version
-    again = calibrate(engine, HOUSE)
-    assert not again.changed and "Nothing changed." in again.text()
+    again = calibrate_all(engine, MiningSettings(), HOUSE)
+    assert not again.fits[0].changed and "Nothing changed." in again.text()
     assert mine(engine, MiningSettings(), HOUSE).mined == 0
     with engine.connect() as connection:
         assert connection.scalar(select(func.count()).select_from(CALIBRATION)) == 1

@@ -121,7 +121,7 @@ def test_outdated_passages_of_other_records_are_not_searched(engine: Engine, mak
 
 
 def test_a_much_better_passage_outweighs_a_barely_sufficient_context(engine: Engine, make: Any) -> None:
-    near = Context(text="The battery of the cargo bike lasts long.", doc_id="ads")
+    near = Context(text="The battery of the cargo bike is strong.", doc_id="ads")
     asked = "how many kilometres does the battery of the cargo bike last"
     record = make(1, query=asked, contexts=(near,), response="It lasts 500 miles in all weathers.")
     alone = mined(engine, record)
