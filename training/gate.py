@@ -10,7 +10,7 @@ class Check(Value):
     """One condition of the gate."""
 
     name: str
-    value: float | None
+    value: int | float | None
     """None where it could not be measured."""
     low: float | None = None
     high: float | None = None
@@ -46,7 +46,8 @@ class GateReport(Value):
             interval = (
                 f" [{check.low:.3f}, {check.high:.3f}]" if check.low is not None and check.high is not None else ""
             )
-            value = "not measured" if check.value is None else f"{check.value:.3f}{interval}"
+            figure = f"{check.value:.3f}" if isinstance(check.value, float) else str(check.value)
+            value = "not measured" if check.value is None else f"{figure}{interval}"
             lines.append(
                 f"  {'ok  ' if check.passed else 'FAIL'} {check.name}: {value}, wanted {check.floor}. {check.why}"
             )
@@ -137,7 +138,7 @@ def _answer_loss(report: EvaluationReport, reference: str, settings: GateSetting
     return _check(
         f"answer F1 against {reference}",
         figure,
-        f"at least {-settings.max_answer_f1_loss:+.2f}",
+        f"at least {0 - settings.max_answer_f1_loss:+.2f}",
         figure.value is not None and figure.value >= -settings.max_answer_f1_loss,
         f"Words shared with the people's references, {figure.n} answerable rows.",
         "review more answerable records, or lower the learning rate.",
@@ -150,7 +151,7 @@ def _citation_loss(report: EvaluationReport, reference: str, settings: GateSetti
     return _check(
         f"citations against {reference}",
         figure,
-        f"at least {-settings.max_citation_loss:+.2f}",
+        f"at least {0 - settings.max_citation_loss:+.2f}",
         unused or (figure.value is not None and figure.value >= -settings.max_citation_loss),
         "No held-out row says which passage holds its answer." if unused else f"F1 of citations, {figure.n} rows.",
         "see that ideal answers cite their passages, then build the dataset again.",
