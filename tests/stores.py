@@ -17,6 +17,9 @@ from logs_schema.store import open_store
 SERVER = os.environ.get("GROUNDMILL_TEST_POSTGRES")
 """URL of a PostgreSQL database whose role may create others: the tests then run there instead of on SQLite."""
 
+THROWN_AWAY = "GROUNDMILL_TEST_THROWN_AWAY" in os.environ
+"""The server goes when the tests end, as that of scripts/postgres does: hundreds of databases need not be dropped."""
+
 sqlite_only = pytest.mark.sqlite_only
 postgres_only = pytest.mark.postgres_only
 
@@ -73,4 +76,5 @@ def _databases(server: str) -> Iterator[NewStore]:
         open_store(url(names[0])).dispose()
         yield copy
     finally:
-        run(*(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)" for name in names))
+        if not THROWN_AWAY:
+            run(*(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)" for name in names))

@@ -8,7 +8,7 @@ from sqlalchemy import Engine, delete, func, select, update
 from factory.mining.finding import Finding
 from factory.mining.miner import mine, miner_version
 from factory.mining.settings import MiningSettings, SignalSettings
-from logs_schema.records import Context, record_id
+from logs_schema.records import Context, passage_hash, record_id
 from logs_schema.rows import CONTEXT, FINDING, INTERACTION, PASSAGE, chunks, context_rows, interaction_row, put
 from logs_schema.scores import Scores
 from logs_schema.settings import HouseSettings
@@ -31,7 +31,8 @@ def mined_store(engine: Engine, make: Any) -> Engine:
     version, moment = miner_version(MiningSettings(), HOUSE), now()
     record = make(0, contexts=tuple(Context(text=f"Passage {n}.", doc_id=f"d{n}") for n in range(3)))
     # sessions of what came in the last minutes are always read again
-    one, links = interaction_row(record, "h", moment - timedelta(days=1)), list(context_rows(record))
+    hashes = {context.text: passage_hash(context.text) for context in record.contexts}
+    one, links = interaction_row(record, "h", None, moment - timedelta(days=1)), list(context_rows(record, hashes))
     with writing(engine) as connection:
         put(connection, PASSAGE, [{"hash": row["passage_hash"], "text": "x"} for row in links], replace=False)
         for numbers in chunks(range(MANY), 5000):
