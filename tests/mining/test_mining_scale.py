@@ -16,9 +16,10 @@ from logs_schema.store import iter_unmined, writing
 from logs_schema.tables import now
 from logs_schema.taxonomy import Failure, Route
 from tests.mining.conftest import MONDAY
+from tests.stores import SERVER
 
 HOUSE = HouseSettings()
-MANY = 100_000
+MANY = 20_000 if SERVER else 100_000
 
 
 def name_of(number: int) -> str:
@@ -27,7 +28,7 @@ def name_of(number: int) -> str:
 
 @pytest.fixture
 def mined_store(engine: Engine, make: Any) -> Engine:
-    """A store of 100,000 records that were all mined; one in a hundred is unfaithful."""
+    """A store of many records that were all mined; one in a hundred is unfaithful."""
     version, moment = miner_version(MiningSettings(), HOUSE), now()
     record = make(0, contexts=tuple(Context(text=f"Passage {n}.", doc_id=f"d{n}") for n in range(3)))
     # sessions of what came in the last minutes are always read again
