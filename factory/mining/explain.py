@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from factory.mining.case import Case
 from factory.mining.citations import cited_sentences
 from factory.mining.claims import Claim
-from factory.mining.frame import stated, words
+from factory.mining.frame import lacking, stated, words
 from factory.mining.hops import read_hops
 from factory.mining.lexical import unsupported_citations
 from factory.mining.text import Sentence
@@ -44,7 +44,8 @@ def evidence(case: Case, failures: dict[Failure, float]) -> tuple[Evidence, ...]
             note = f"[{rank + 1}] comes from {made} of its document; a newer one is of {newest.updated_at:%Y-%m-%d}"
         place = Span(where=f"context:{rank}", start=0, end=0)
         found.append(Evidence(kind="newer_version", note=note, spans=(place,)))
-    found += _searched(case)
+    if not case.held:
+        found += _searched(case)
     found += _hops(case)
     if case.record.truncated:
         found.append(Evidence(kind="truncated", note="the logged prompt held less than was retrieved"))
@@ -60,11 +61,8 @@ def _unsupported(case: Case, doubted: Sequence[Claim]) -> list[Evidence]:
     found = []
     for group in groups[:SHOWN]:
         claim = group[0]
-        note = _noted(case, claim) or (
-            f"in no passage: {', '.join(claim.missing[:SHOWN])}"
-            if claim.missing
-            else "its words are in the passages, but they do not say this"
-        )
+        missing = lacking(claim)[:SHOWN]
+        note = _noted(case, claim) or (f"in no passage: {', '.join(missing)}" if missing else "no passage says this")
         spans = [_span("response", each.sentence) for each in group]
         if claim.context is not None and claim.place:
             spans.append(_span(f"context:{claim.context}", claim.place))
@@ -94,8 +92,8 @@ def _searched(case: Case) -> list[Evidence]:
     count = f"{' and '.join(parts)} {'was' if documents + logged == 1 else 'were'} searched"
     hit = case.searched.hit
     if hit is None:
-        told = " or ".join(telling(case, None)[:SHOWN])
-        lack = f"none of the others holds {told}" if told else "none of the others comes near the question"
+        told = ", ".join(telling(case, None)[:SHOWN])
+        lack = f"none of the others holds any of: {told}" if told else "none of the others comes near the question"
         return [Evidence(kind="corpus", note=f"{count}: {lack}", score=0.0)]
     better = "seems to hold the answer" if case.missed is not None else "does not clearly hold the answer either"
     note = f"{count}: the closest is {hit_of(case)} (document {quoted(hit.doc_id, 60)}); it {better}"

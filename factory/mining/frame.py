@@ -11,6 +11,7 @@ _FRAME = re.compile(
     r"(?:here is |the |my |final |short |correct )*(?:answer|response|reply|question)(?: is)?"
     r"|(?:the |see )?(?:passage|context|document|source|reference)s?(?: \d+)?"
 )
+_FRAMING = frozenset({"answer", "response", "reply", "question", "passage", "passages", "context"})
 _LONGEST = 80
 """Characters of a frame at the most."""
 
@@ -27,6 +28,11 @@ def words(response: str, claim: Claim) -> tuple[str, ...]:
     """Words of a claim in comparable form, without citations: sentences with the same ones say the same."""
     start, end = claim.sentence
     return tuple(token.norm for token in tokens(without_citations(response)[start:end]))
+
+
+def lacking(claim: Claim) -> list[str]:
+    """Words of a claim that no passage holds, without those that any answer may be framed with."""
+    return [word for word in claim.missing if word.casefold() not in _FRAMING]
 
 
 def _frames(sentence: str) -> bool:

@@ -105,13 +105,13 @@ def _sure(finding: Finding) -> str:
     degrees = ((0.8, "very sure"), (0.5, "fairly sure"), (0.3, "not sure"), (0.0, "a faint suspicion"))
     word = next(word for least, word in degrees if finding.confidence >= least)
     if finding.confidence > NO_MORE:
-        made = "it rests on what a person said, or on a plain fact"
+        made = "rests on what a person said, or on a plain fact"
     elif finding.failure in _PLAIN:
         made = "a fixed value for this kind of finding"
     else:
-        made = f"made of the scores below; {NO_MORE} is the most that scores alone give"
-    voted = ", and moved by feedback" if finding.vote else ""
-    return f"{word} ({finding.confidence:.2f} of 1: {made}{voted})"
+        moved = ", moved by feedback" if finding.vote else ""
+        made = f"made of the scores below{moved}; scores alone give {NO_MORE} at most"
+    return f"{word} ({finding.confidence:.2f} of 1: {made})"
 
 
 def _passage(record: RagRecord, rank: int, finding: Finding, *, full: bool) -> Text:

@@ -111,7 +111,7 @@ def next_step(engine: Engine, finding: Finding) -> str:
             return f"{drawn}It waits for a curator in Argilla, who {decides}"
         return f"{drawn}It waits in the review queue (`factory queue show`) to be sent to a curator, who {decides}"
     if finding.route not in (Route.behaviour, Route.ticket):
-        return _ELSEWHERE if finding.route is not Route.no_action else "Nothing."
+        return _ELSEWHERE if finding.route is not Route.no_action else "Nothing: it is not flagged."
     if asked:
         return f"It is not in the review queue, because nearly the same question is: record {asked}."
     return "It is not in the review queue: other findings came first (the budget and the limits of `[mining]`)."

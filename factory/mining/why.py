@@ -2,7 +2,7 @@
 
 from factory.mining.case import Case
 from factory.mining.claims import SHORT, Claim
-from factory.mining.frame import stated
+from factory.mining.frame import lacking, stated
 from factory.mining.lexical import unsupported_citations
 from factory.mining.text import Sentence, tokens
 from logs_schema.records import FeedbackKind
@@ -141,8 +141,8 @@ def _claim(case: Case) -> str:
 
 def _missing(case: Case) -> str:
     bad = worst(case)
-    lacking = bad[0].missing[:SHOWN] if bad else ()
-    return f" (in no passage: {', '.join(lacking)})" if lacking else ""
+    missing = lacking(bad[0])[:SHOWN] if bad else ()
+    return f" (in no passage: {', '.join(missing)})" if missing else ""
 
 
 def _unasked(case: Case) -> str:
@@ -195,4 +195,4 @@ def voted(case: Case) -> str:
     event = case.opinion.event
     if event and event.kind is FeedbackKind.implicit:
         return quoted(event.comment or event.label or "implicit feedback")
-    return f"somebody voted it {'down' if case.opinion.bad else 'up' if case.opinion.good else 'neither up nor down'}"
+    return f"a user voted it {'down' if case.opinion.bad else 'up' if case.opinion.good else 'neither up nor down'}"
