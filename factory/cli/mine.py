@@ -101,7 +101,7 @@ def findings_show(
 
     from factory.mining.findings import load_finding
     from factory.mining.render import render_finding
-    from factory.mining.waiting import review_state
+    from factory.mining.waiting import next_step
     from logs_schema.store import load_records, resolve_id
 
     engine = store_of(ctx)
@@ -111,7 +111,8 @@ def findings_show(
         typer.echo(finding.model_dump_json(indent=2))
     else:
         exchange = load_records(engine, [record_id])[record_id]
-        shown = render_finding(exchange, finding, state=review_state(engine, finding), full=full)
+        rules = settings_of(ctx).mining
+        shown = render_finding(exchange, finding, rules, next_step=next_step(engine, finding), full=full)
         Console(highlight=False, markup=False, emoji=False).print(shown, soft_wrap=True, end="")
 
 

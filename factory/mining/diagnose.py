@@ -7,13 +7,15 @@ confidence: "right topic, answer missing" cannot be told from words alone.
 import re
 from functools import lru_cache
 
-from factory.mining import explain
 from factory.mining.case import Case, Search, read_case
+from factory.mining.explain import evidence as evidence_of
 from factory.mining.feedback import Correction, read_feedback
 from factory.mining.finding import Finding
 from factory.mining.lexical import groundedness, unsupported_citations
 from factory.mining.settings import MiningSettings
 from factory.mining.text import content_words
+from factory.mining.why import quoted
+from factory.mining.why import why as why_of
 from factory.mining.words import SMALL_TALK
 from logs_schema.documents import History
 from logs_schema.records import RagRecord
@@ -64,7 +66,7 @@ def diagnose(
     failures = {
         failure: sure if sure >= SURE else min(max(sure + shift, 0.05), 0.98) for failure, sure in failures.items()
     }
-    finding = _finding(record, scores, failures, explain.evidence(case, failures), explain.why(case, failures))
+    finding = _finding(record, scores, failures, evidence_of(case, failures), why_of(case, failures))
     return finding.model_copy(update={"vote": case.opinion.vote})
 
 
@@ -109,7 +111,8 @@ def _behaviour(case: Case) -> dict[Failure, float]:
     failures = _form(case)
     if case.faithful < 0:
         repeats = case.scores.completeness or 0.0
-        failures[Failure.unfaithful] = sufficient * (1 - (case.scores.faithfulness or 0.0)) * (1 - 0.5 * repeats)
+        sure = sufficient * (1 - (case.scores.faithfulness or 0.0)) * (1 - 0.5 * repeats)
+        failures[Failure.unfaithful] = min(sure, NO_MORE)
     elif case.scores.completeness is not None and case.scores.completeness < case.settings.incomplete:
         lacking = 1 - case.scores.completeness / case.settings.incomplete
         failures[Failure.incomplete] = 0.5 * sufficient * lacking
@@ -177,7 +180,7 @@ def _in_corpus(case: Case) -> tuple[Failure, float]:
 
 def _not_judged(record: RagRecord, scores: Scores) -> str | None:
     if record.error:
-        return f"The application logged an error ({explain.quoted(record.error)}): there is no answer to judge."
+        return f"The application logged an error ({quoted(record.error)}): there is no answer to judge."
     if not record.response.strip():
         return "The response is empty: there is no answer to judge."
     if record.contexts and scores.sufficiency is None:

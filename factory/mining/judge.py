@@ -16,9 +16,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from sqlalchemy import Engine, Table, select
 
 from factory.mining.cascade import Stage, aligned
-from factory.mining.explain import quoted
 from factory.mining.judge_client import Client, in_threads
 from factory.mining.settings import MiningSettings
+from factory.mining.why import quoted
 from logs_schema.database import writing
 from logs_schema.records import RagRecord, content_hash
 from logs_schema.rows import chunks, content_hashes, put

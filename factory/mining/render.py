@@ -4,25 +4,36 @@ from collections.abc import Sequence
 
 from rich.text import Text
 
-from factory.mining.explain import quoted
+from factory.mining.diagnose import NO_MORE
 from factory.mining.finding import Finding
+from factory.mining.settings import MiningSettings
+from factory.mining.why import quoted
 from logs_schema.records import RagRecord
 from logs_schema.scores import Scores, Span
 from logs_schema.taxonomy import ROUTES, Failure, Route
 from logs_schema.visible import visible
 
 _WRONG = ("«", "»", "red")
-_MARKS = dict.fromkeys(("unsupported", "citation", "refusal", "claim"), _WRONG) | {"holds_answer": ("▸", "◂", "green")}
+_MARKS = dict.fromkeys(("unsupported", "unsupported_more", "nothing", "citation", "refusal", "claim"), _WRONG)
+_MARKS |= {"holds_answer": ("▸", "◂", "green")}
 """Kind of evidence → how its place is marked: before, after, colour."""
+_BELONGS = {
+    "citation": Failure.bad_citation,
+    "newer_version": Failure.stale_context,
+    "truncated": Failure.truncated_context,
+}
+"""Kind of evidence → the failure that it is for; all others are for the primary one."""
+_PLAIN = frozenset({Failure.bad_format, Failure.stale_context, Failure.truncated_context})
+"""Failures whose confidence is a fixed value, whatever the scores are."""
 _HEAD = "bold"
 _DIM = "dim"
 TITLES = {
-    Failure.unfaithful: "The answer says what the retrieved passages do not support.",
-    Failure.over_refusal: 'The answer says "I don\'t know" although the passages hold the answer.',
-    Failure.incomplete: "The answer leaves out what the passages say.",
-    Failure.bad_citation: "The answer cites the wrong passage, or none.",
-    Failure.bad_format: "The answer does not have the required format.",
-    Failure.missing_abstention: 'The passages do not hold the answer; it should have been "I don\'t know".',
+    Failure.unfaithful: "The response says what the retrieved passages do not support.",
+    Failure.over_refusal: 'The response says "I don\'t know", although the passages hold the answer.',
+    Failure.incomplete: "The response leaves out what was asked, though a passage holds it.",
+    Failure.bad_citation: "The response cites a passage that does not support it.",
+    Failure.bad_format: "The response does not have the required format.",
+    Failure.missing_abstention: 'The passages do not hold the answer: the right one would have been "I don\'t know".',
     Failure.retrieval_miss: "The right passage exists, but was not retrieved.",
     Failure.stale_context: "An outdated version of a document was retrieved.",
     Failure.truncated_context: "The passages were cut off before the model saw them.",
@@ -31,89 +42,122 @@ TITLES = {
     Failure.none: "Nothing wrong can be shown.",
 }
 """Each failure in plain words."""
-NEXT = {
-    Route.behaviour: "A curator decides whether that is so and writes the right answer; the model is trained on it.",
-    Route.retrieval: "Training cannot mend this: the RAG team finds it in `factory worklist`.",
-    Route.content: "Training cannot mend this: the RAG team finds it in `factory worklist`.",
-    Route.prompt: "Training cannot mend this: the RAG team finds it in `factory worklist`.",
-    Route.ticket: "A curator decides whether the resolution is a good answer to learn from.",
-    Route.no_action: "Nothing.",
-}
-"""What happens with the findings of each route."""
 _SHOWN = 240
 """Characters shown around a mark, and of a passage without one."""
+_UNKNOWN = "not measured"
+_LITTLE = 200
+"""A passage of which no more than this would be left out is shown whole."""
 
 
-def render_finding(record: RagRecord, finding: Finding, *, state: str | None = None, full: bool = False) -> Text:
-    """What was asked, retrieved and answered, the places that matter marked; why it is flagged, and what comes next.
+def render_finding(
+    record: RagRecord, finding: Finding, settings: MiningSettings, *, next_step: str | None = None, full: bool = False
+) -> Text:
+    """What was asked, answered and retrieved, the places that matter marked; why it is flagged, and what comes next.
 
-    «…» in the answer: what is wrong with it. ▸…◂ in a passage: the sentence closest to the question.
+    «…» in the response: what is wrong with it. ▸…◂ in a passage: the sentence that shares most with the question.
     Text of logs is never read as markup, and its control characters are made visible.
 
     Args:
         record: The interaction.
         finding: What the miner says of it.
-        state: Where it stands in the review, one sentence.
+        settings: The thresholds shown beside the scores.
+        next_step: What happens next, see `waiting.next_step`.
         full: Show whole passages instead of what lies around the marks.
     """
     text = Text()
     good = finding.failure is Failure.none
-    text.append(TITLES[finding.failure], f"{_HEAD} {'green' if good else 'red'}")
-    text.append(f"\n{finding.failure.value} · {_sure(finding)} · record {finding.record_id}", _DIM)
-    text.append(f" · {visible(record.source)} · {record.occurred_at:%Y-%m-%d %H:%M} UTC\n", _DIM)
+    text.append(_title(finding.failure, record, finding), f"{_HEAD} {'green' if good else 'red'}")
+    text.append("\n" if good else f"\n{finding.failure.value} · {_sure(finding)}\n", _DIM)
+    text.append(f"asked {record.occurred_at:%Y-%m-%d %H:%M} UTC · app {visible(record.source)}", _DIM)
+    text.append(f" · record {finding.record_id}\n", _DIM)
+    marks = {kind for _, kind in _wanted(finding, None)}
     for message in record.history:
-        _section(text, f"Before ({message.role})", Text(visible(message.content)))
-    _section(text, "Asked", Text(visible(record.query)))
-    _section(text, "Answered", _marked(record.response, "response", finding, full=True))
-    for rank, context in enumerate(record.contexts):
-        named = " · ".join(part for part in (context.title, context.doc_id, context.version) if part)
-        heading = visible(f"Retrieved [{rank + 1}] {named}".strip())
-        _section(text, heading, _marked(context.text, f"context:{rank}", finding, full=full))
-    if not record.contexts:
-        _section(text, "Retrieved", Text("none were retrieved"))
-    marks = {kind for span, kind in _wanted(finding, None)}
-    legend = ["«…» what is wrong in the answer"] if marks - {"holds_answer"} else []
-    legend += ["▸…◂ the sentence closest to the question"] if "holds_answer" in marks else []
-    text.append(f"\n{'   '.join(legend)}\n" if legend else "", _DIM)
-    _section(text, "Why it is flagged" if not good else "Why it is not flagged", _reasons(record, finding))
-    _section(text, "What happens next", Text("\n".join(_next(finding, state))))
-    _section(text, "Measured", Text("\n".join(_in_words(finding.scores))))
+        _section(text, f"Earlier turn ({message.role})", Text(visible(message.content)))
+    _section(text, "Question", Text(visible(record.query)))
+    wrong = "«…» what is wrong in it" if marks - {"holds_answer"} else ""
+    _section(text, "Response of the application", _marked(record.response, "response", finding, full=True), wrong)
+    closest = "▸…◂ shares most with the question" if "holds_answer" in marks else ""
+    retrieved = [_passage(record, rank, finding, full=full) for rank in range(len(record.contexts))]
+    _section(text, "Retrieved passages", Text("\n\n").join(retrieved) if retrieved else Text("none"), closest)
+    _section(text, "Why it is not flagged" if good else "Why it is flagged", _reasons(record, finding))
+    noticed = _noticed(record, finding)
+    if noticed:
+        _section(text, "Also noticed", Text("\n".join(noticed)))
+    if next_step is not None:
+        _section(text, "What happens next", Text(next_step))
+    explained = "probabilities unless said otherwise; in brackets the `[mining]` threshold, below which it is a fault"
+    _section(text, "Scores", Text("\n".join(_in_words(finding.scores, settings))), explained)
     return text
 
 
+def _title(failure: Failure, record: RagRecord, finding: Finding) -> str:
+    if failure is finding.failure and any(item.kind == "nothing" for item in finding.evidence):
+        return "The response states nothing that could be checked."
+    cited = finding.scores.citations
+    if failure is Failure.bad_citation and not cited:
+        return "The response cites no passage."
+    if failure is Failure.bad_citation and not all(1 <= number <= len(record.contexts) for number in cited):
+        return "The response cites a passage that does not exist."
+    return TITLES[failure]
+
+
 def _sure(finding: Finding) -> str:
-    if finding.failure is Failure.none:
-        return "nothing to be sure of"
     degrees = ((0.8, "very sure"), (0.5, "fairly sure"), (0.3, "not sure"), (0.0, "a faint suspicion"))
     word = next(word for least, word in degrees if finding.confidence >= least)
-    return f"{word} ({finding.confidence:.2f} of 1)"
+    if finding.confidence > NO_MORE:
+        made = "rests on what a person said, or on a plain fact"
+    elif finding.failure in _PLAIN:
+        made = "a fixed value for this kind of finding"
+    else:
+        moved = ", moved by feedback" if finding.vote else ""
+        made = f"made of the scores below{moved}; scores alone give {NO_MORE} at most"
+    return f"{word} ({finding.confidence:.2f} of 1: {made})"
+
+
+def _passage(record: RagRecord, rank: int, finding: Finding, *, full: bool) -> Text:
+    context = record.contexts[rank]
+    named = [f"document {context.doc_id}"] if context.doc_id else []
+    named += [f"version {context.version}"] if context.version else []
+    named += [f"updated {context.updated_at:%Y-%m-%d}"] if context.updated_at else []
+    heading = Text(visible(" · ".join(part for part in (f"[{rank + 1}] {context.title or ''}".strip(), *named))), _HEAD)
+    return Text("\n").join([heading, _marked(context.text, f"context:{rank}", finding, full=full)])
 
 
 def _reasons(record: RagRecord, finding: Finding) -> Text:
     lines = [visible(finding.why)]
+    doubted = [item for item in finding.evidence if item.kind == "unsupported"]
     for item in finding.evidence:
-        if item.kind in ("unsupported", "refusal", "claim"):
-            places = [span for span in item.spans if span.where == "response"]
-            said = " ".join(record.response[span.start : span.end] for span in places)
-            lines.append(f"- {quoted(visible(said), 90)}: {visible(item.note)}")
-        elif item.kind != "holds_answer":
-            lines.append(f"- {'citation ' if item.kind == 'citation' else ''}{visible(item.note)}")
-    if finding.secondary:
-        lines.append("Also: " + " ".join(f"{TITLES[failure]} ({failure.value})" for failure in finding.secondary))
+        if _BELONGS.get(item.kind, finding.failure) is not finding.failure or item.kind in _ONLY_MARKED:
+            continue
+        place = next((span for span in item.spans if span.where == "response"), None)
+        if item.kind != "unsupported" or place is None:
+            lines.append(f"- {visible(item.note)}")
+            continue
+        said = record.response[place.start : place.end]
+        if doubted == [item] and quoted(said) in finding.why and item.note in finding.why:
+            continue
+        times = sum(span.where == "response" for span in item.spans)
+        repeated = f" ({times} times)" if times > 1 else ""
+        lines.append(f"- {quoted(visible(said), 90)}{repeated}: {visible(item.note)}")
     return Text("\n".join(dict.fromkeys(lines)))
 
 
-def _next(finding: Finding, state: str | None) -> list[str]:
-    lines = [NEXT[finding.route]]
-    if finding.route is Route.behaviour and any(
-        NEXT[ROUTES[each]] != NEXT[finding.route] for each in finding.secondary
-    ):
-        lines.append("What else is wrong with the passages, the RAG team finds in `factory worklist`.")
-    return [*lines, state] if state else lines
+_ONLY_MARKED = frozenset({"holds_answer", "claim", "refusal", "nothing"})
+"""Evidence whose place is marked; what it says is in `why`."""
 
 
-def _section(text: Text, title: str, body: Text) -> None:
-    text.append(f"\n{title}\n", _HEAD)
+def _noticed(record: RagRecord, finding: Finding) -> list[str]:
+    """What else is wrong, which is not why it is flagged."""
+    lines = []
+    for failure in finding.secondary:
+        where = "" if ROUTES[failure] is Route.behaviour else "; on the RAG team's list, `factory worklist`"
+        lines.append(f"{_title(failure, record, finding)} ({failure.value}{where})")
+        lines += [f"- {visible(item.note)}" for item in finding.evidence if _BELONGS.get(item.kind) is failure]
+    return list(dict.fromkeys(lines))
+
+
+def _section(text: Text, title: str, body: Text, legend: str = "") -> None:
+    text.append(f"\n{title}", _HEAD).append(f"   ({legend})\n" if legend else "\n", _DIM)
     for line in body.split("\n", allow_blank=True):
         text.append("  ").append_text(line).append("\n")
 
@@ -123,6 +167,8 @@ def _marked(source: str, where: str, finding: Finding, *, full: bool) -> Text:
     text = Text(visible(source))
     places = _places(finding, where, len(source))
     shown = [(0, len(source))] if full else _stretches(source, places)
+    if len(source) - sum(end - start for start, end in shown) <= _LITTLE:
+        shown = [(0, len(source))]
     parts: list[Text | str | tuple[str, str]] = []
     for start, end in shown:
         parts.append((" … ", _DIM) if start else "")
@@ -174,17 +220,18 @@ def _places(finding: Finding, where: str, length: int) -> list[tuple[int, int, s
     return places
 
 
-def _in_words(scores: Scores) -> Sequence[str]:
-    degrees: list[tuple[str, float | None]] = [
-        ("The passages support the response", scores.faithfulness),
-        ("They hold the answer to the question", scores.sufficiency),
-        ("The best one has the words of the question", scores.query_coverage),
-        ("The response repeats the sentence closest to the question", scores.completeness),
-        ("Its citations are valid", scores.citation_validity),
+def _in_words(scores: Scores, settings: MiningSettings) -> list[str]:
+    repeated = "Of what the closest sentence adds to the question, the response repeats"
+    cited = _share(scores.citation_validity) if scores.citations else "there are none in the response"
+    lines = [
+        f"The passages support the response: {_degree(scores.faithfulness)} [faithful = {settings.faithful}]",
+        f"They hold the answer to the question: {_degree(scores.sufficiency)} [sufficient = {settings.sufficient}]",
+        f"Words of the question found in the closest passage: {_share(scores.query_coverage)}",
+        f"{repeated}: {_share(scores.completeness)} [incomplete = {settings.incomplete}]",
+        f"Citations that are valid: {cited}",
     ]
-    lines = [f"{name}: {_degree(value)}" for name, value in degrees]
-    if scores.abstained is not None:
-        lines.append(f'It opens with "I don\'t know": {"yes" if scores.abstained else "no"}')
+    if scores.abstained:
+        lines.append('The response opens with "I don\'t know"')
     if len(scores.stages) > 1:
         lines.append(f"Measured by: {', then '.join(scores.stages)}")
     return lines
@@ -192,8 +239,10 @@ def _in_words(scores: Scores) -> Sequence[str]:
 
 def _degree(value: float | None) -> str:
     if value is None:
-        return "not measured"
-    word = next(
-        word for least, word in ((0.8, "well"), (0.5, "rather"), (0.2, "hardly"), (0.0, "not at all")) if value >= least
-    )
-    return f"{word} ({value:.2f})"
+        return _UNKNOWN
+    degrees = ((0.9, "yes"), (0.6, "mostly"), (0.35, "partly"), (0.1, "hardly"), (0.0, "no"))
+    return f"{next(word for least, word in degrees if value >= least)} ({value:.2f})"
+
+
+def _share(value: float | None) -> str:
+    return _UNKNOWN if value is None else f"a share of {value:.2f}"

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Engine, Select, func, select
 
 from factory.mining.finding import Finding
 from factory.mining.queue import QUEUE, REVIEW
@@ -10,7 +10,8 @@ from factory.mining.rank import Factors
 from labeling.push import mixed
 from logs_schema.records import UtcDatetime, Value
 from logs_schema.rows import FINDING, INTERACTION
-from logs_schema.taxonomy import QueueReason, Route
+from logs_schema.taxonomy import Decision, QueueReason, Route
+from logs_schema.visible import visible
 
 
 class QueueEntry(Value):
@@ -87,21 +88,61 @@ def list_queue(engine: Engine, *, limit: int | None = None) -> QueueList:
     return QueueList(entries=tuple(QueueEntry(**row) for row in rows), waiting=waiting, reviewed=done)
 
 
-def review_state(engine: Engine, finding: Finding) -> str | None:
-    """Where the record of a finding stands in the review, one sentence; None when nobody is to review it."""
+def next_step(engine: Engine, finding: Finding) -> str:
+    """What happens next with a finding, or what people decided about it: a sentence a line."""
+    item_of = select(QUEUE.c.reason, QUEUE.c.pushed_to).where(QUEUE.c.interaction_id == finding.record_id)
+    columns = [REVIEW.c[name] for name in ("reviewer", "decision", "ideal_answer", "reviewed_at")]
+    of_it = select(*columns).where(REVIEW.c.interaction_id == finding.record_id).order_by(REVIEW.c.reviewed_at)
     with engine.connect() as connection:
-        item = connection.execute(select(QUEUE).where(QUEUE.c.interaction_id == finding.record_id)).first()
-        mine = REVIEW.c.interaction_id == finding.record_id
-        decided = select(REVIEW.c.reviewer, REVIEW.c.decision).where(mine).order_by(REVIEW.c.reviewed_at)
-        reviews = connection.execute(decided).all()
+        item = connection.execute(item_of).first()
+        reviews = connection.execute(of_it).all()
+        asked = connection.scalar(_nearly_the_same(finding.record_id))
     if reviews:
-        return "It was reviewed: " + ", ".join(f"{row.reviewer} decided {row.decision}" for row in reviews) + "."
-    if item is None:
-        flagged = finding.route in (Route.behaviour, Route.ticket)
-        return "It is not in the review queue: others came first, or nearly the same was asked." if flagged else None
-    drawn = " It was drawn at random, for the audit." if item.reason == QueueReason.audit.value else ""
-    where = "It was sent to the curators" if item.pushed_to else "It waits in the review queue (`factory queue show`)"
-    return f"{where}.{drawn}"
+        lines = [
+            f"Reviewed by {row.reviewer} on {row.reviewed_at:%Y-%m-%d}: {_decided(row.decision, row.ideal_answer)}"
+            for row in reviews
+        ]
+        agreed = len({row.decision for row in reviews}) == 1
+        return "\n".join([*lines, "Nothing more to do." if agreed else "They do not agree."])
+    if item is not None:
+        drawn = "It was drawn at random, for the audit. " if item.reason == QueueReason.audit.value else ""
+        decides = "confirms or rejects it, and writes the right answer."
+        if item.pushed_to:
+            return f"{drawn}It waits for a curator in Argilla, who {decides}"
+        return f"{drawn}It waits in the review queue (`factory queue show`) to be sent to a curator, who {decides}"
+    if finding.route not in (Route.behaviour, Route.ticket):
+        return _ELSEWHERE if finding.route is not Route.no_action else "Nothing: it is not flagged."
+    if asked:
+        return f"It is not in the review queue, because nearly the same question is: record {asked}."
+    return "It is not in the review queue: other findings came first (the budget and the limits of `[mining]`)."
+
+
+_ELSEWHERE = "Training cannot mend this: it is on the list of the RAG team (`factory worklist`)."
+
+
+def _nearly_the_same(record_id: str) -> Select[tuple[str]]:
+    """A queued record whose question is in the same cluster."""
+    other = FINDING.alias()
+    return (
+        select(QUEUE.c.interaction_id)
+        .select_from(QUEUE.join(other, other.c.interaction_id == QUEUE.c.interaction_id))
+        .join(FINDING, FINDING.c.cluster == other.c.cluster)
+        .where(FINDING.c.interaction_id == record_id, QUEUE.c.interaction_id != record_id)
+        .order_by(QUEUE.c.interaction_id)
+        .limit(1)
+    )
+
+
+def _decided(decision: str, ideal: str | None) -> str:
+    match Decision(decision):
+        case Decision.not_usable:
+            return "not usable; it will not be trained on."
+        case Decision.good_as_is:
+            return "the response is good as it is."
+        case Decision.abstain if not ideal:
+            return 'the right answer is "I don\'t know".'
+        case _:
+            return f'the right answer is "{_line(visible(ideal or ""))}".'
 
 
 def _line(text: str) -> str:

@@ -1,4 +1,5 @@
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from factory.mining.diagnose import diagnose
 from factory.mining.lexical import lexical_scorer
 from factory.mining.render import render_finding
 from factory.mining.settings import MiningSettings
+from logs_schema.documents import Version
 from logs_schema.records import Context
 from logs_schema.settings import HouseSettings
 from logs_schema.store import save_records
@@ -65,9 +67,10 @@ def test_findings_are_listed_and_shown(run: Any, mined: str) -> None:
         assert "«Riders pay 19 dollars to the Zurich office [1].»" in shown.stdout
         assert "▸The City plan costs 72 euros a month for the everyday step-through bike.◂" in shown.stdout
         assert "\x1b" not in shown.stdout
-        for part in ("Asked", "Answered", "Retrieved [1]", "Why it is flagged", "What happens next", "sure (0."):
-            assert f"\n{part}" in shown.stdout or part == "sure (0.", part
-        assert shown.stdout.startswith("The answer says what the retrieved passages do not support.")
+        for part in ("Question", "Response of the app", "Retrieved passages", "Why it is flagged", "What happens next"):
+            assert f"\n{part}" in shown.stdout, part
+        assert shown.stdout.startswith("The response says what the retrieved passages do not support.")
+        assert "sure (0." in shown.stdout and "[faithful = 0.5]" in shown.stdout
         assert "in no passage: " in shown.stdout and "It waits in the review queue" in shown.stdout
     assert json.loads(run("findings", "show", mined, "--json").stdout)["failure"] == "unfaithful"
     assert run("findings", "show", "nowhere").exit_code == 3
@@ -94,11 +97,11 @@ def test_hostile_text_neither_steers_the_terminal_nor_is_markup(make: Any) -> No
     finding = diagnose(record, scores, settings=MiningSettings(), house=house, versions={})
     console = Console(force_terminal=True, color_system="standard", width=200, highlight=False)
     with console.capture() as capture:
-        console.print(render_finding(record, finding), soft_wrap=True)
+        console.print(render_finding(record, finding, MiningSettings()), soft_wrap=True)
     shown = capture.get()
     assert "[red]Riders[/red]" in shown and "\u241b[31m19\u2407" in shown
     assert "\x07" not in shown and "\x9b" not in shown and "\u202e" not in shown and "\x1b]" not in shown
-    plain = render_finding(record, finding).plain
+    plain = render_finding(record, finding, MiningSettings()).plain
     assert "\x1b" not in plain and "«" in plain and "▸" in plain
 
 
@@ -120,13 +123,13 @@ def test_refusals_and_answers_without_a_basis_are_marked(make: Any) -> None:
         record = make(0, **given)
         scores = lexical_scorer(house)([record])[0]
         finding = diagnose(record, scores, settings=MiningSettings(), house=house, versions={})
-        return render_finding(record, finding, state="It waits.").plain
+        return render_finding(record, finding, MiningSettings(), next_step="It waits.").plain
 
     refused = shown(response="Thank you. I don't know that.")
     assert "«I don't know that.»" in refused and "although the passages hold the answer" in refused
     assert "It waits." in refused
     answered = shown(query="who won the battle of waterloo", response="The free trial lasts 14 days.")
-    assert "«The free trial lasts 14 days.»" in answered and "should have been" in answered
+    assert "«The free trial lasts 14 days.»" in answered and "would have been" in answered
 
 
 def test_a_finding_without_evidence_is_readable(make: Any) -> None:
@@ -134,5 +137,63 @@ def test_a_finding_without_evidence_is_readable(make: Any) -> None:
     house = HouseSettings()
     scores = lexical_scorer(house)([record])[0]
     finding = diagnose(record, scores, settings=MiningSettings(), house=house, versions={})
-    plain = render_finding(record, finding).plain
-    assert "none were retrieved" in plain and "not measured" in plain and "empty" in plain
+    plain = render_finding(record, finding, MiningSettings()).plain
+    assert "Retrieved passages\n  none\n" in plain and "not measured" in plain and "empty" in plain
+
+
+def shown(record: Any, **given: Any) -> str:
+    house, limits = HouseSettings(), MiningSettings()
+    finding = diagnose(record, lexical_scorer(house)([record])[0], settings=limits, house=house, versions={}, **given)
+    return render_finding(record, finding, limits).plain
+
+
+def test_what_is_wrong_with_the_citations_is_said_once(make: Any) -> None:
+    uncited = shown(make(response="The City plan costs 72 euros a month."))
+    assert uncited.startswith("The response cites no passage.")
+    assert uncited.count("cites") == 2 and "The response cites none of the retrieved passages." in uncited
+    assert "valid: there are none in the response" in uncited
+    outside = shown(make(response="The City plan costs 72 euros a month [9]."))
+    assert outside.startswith("The response cites a passage that does not exist.")
+    assert "- there is no passage [9]\n" in outside
+    contexts = (*make().contexts, Context(text="Helmets are sold in the shop."))
+    wrong = shown(make(response="The City plan costs 72 euros a month [2].", contexts=contexts))
+    assert wrong.startswith("The response cites a passage that does not support it.")
+    assert '- [2] does not support "The City plan costs 72 euros a month [2]."' in wrong
+
+
+def test_a_looping_response_is_one_reason_with_all_its_places(make: Any) -> None:
+    said = "Riders pay 19 dollars to the Zurich office."
+    loop = shown(make(response=f"{said} Miriam lives in Oslo. {said} {said}"))
+    assert loop.count(f"«{said}»") == 3 and loop.count(f'- "{said}" (3 times): in no passage') == 1
+    kinds = ("Riders", "Llamas", "Pilots", "Nurses", "Bakers", "Miners", "Judges")
+    many = shown(make(response=" ".join(f"{one} pay 19 dollars in Zurich." for one in kinds)))
+    assert "- and 2 more\n" in many and many.count("«") == len(kinds) + 1, "all are marked, beside the legend"
+
+
+@pytest.mark.parametrize("frame", ["The answer is: [1].\n\nPassage 1:\nThe answer is:\n\nPass", "The answer is:"])
+def test_a_response_of_frames_states_nothing(make: Any, frame: str) -> None:
+    for query in ("how much is the city plan per month", "who won the battle of waterloo"):
+        text = shown(make(response=frame, query=query))
+        assert text.startswith("The response states nothing that could be checked.")
+        assert "in no passage: answer" not in text and "response states nothing" in text.split("Why it is flagged")[1]
+    assert "states nothing" not in shown(make(response="The answer is: 19 dollars.\nPassage 1:"))
+
+
+def test_other_failures_are_noticed_apart_from_the_reasons(make: Any) -> None:
+    at = datetime(2026, 2, 3, tzinfo=UTC)
+    contexts = (make().contexts[0], Context(text="Helmets are sold in the shop.", doc_id="shop", updated_at=at))
+    record = make(response=LIE.replace(" [1]", ""), contexts=contexts)
+    house, limits = HouseSettings(), MiningSettings()
+    versions = {"shop": (Version(datetime(2026, 6, 15, tzinfo=UTC), "2"),)}
+    finding = diagnose(record, lexical_scorer(house)([record])[0], settings=limits, house=house, versions=versions)
+    plain = render_finding(record, finding, limits).plain
+    why, noticed = plain.split("Why it is flagged")[1].split("Also noticed")
+    assert "version" not in why and "cites" not in why
+    assert "The response cites no passage. (bad_citation)" in noticed
+    assert "[2] comes from the 2026-02-03 version of its document; a newer one is of 2026-06-15" in noticed
+
+
+def test_a_passage_is_not_cut_for_a_few_characters(make: Any) -> None:
+    text = "Nothing to do with it at all. " * 14
+    assert "--full" not in shown(make(response=LIE, contexts=(*make().contexts, Context(text=text))))
+    assert "--full" in shown(make(response=LIE, contexts=(*make().contexts, Context(text=text * 2))))

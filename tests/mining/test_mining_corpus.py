@@ -54,7 +54,7 @@ def test_what_the_corpus_holds_is_a_retrieval_miss(engine: Engine, make: Any) ->
     assert "Yet the corpus holds it" in finding.why and '"Batteries"' in finding.why
     (item,) = [item for item in finding.evidence if item.kind == "corpus"]
     assert (
-        "31 documents and 2 logged passages searched" in item.note
+        "31 documents and 2 passages that production ever retrieved were searched" in item.note
         and '"battery"' in item.note
         and item.score
         and item.score > 0.5

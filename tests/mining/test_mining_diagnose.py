@@ -45,12 +45,12 @@ WATERLOO = "who won the battle of waterloo"
             {"response": "Riders pay 19 dollars to the Zurich office [1]."},
             F.unfaithful,
             (F.bad_citation,),
-            'answer this ("The City plan costs 72 euros a month for the everyday step-through bike." in [1]) but the '
+            '[1] answers this ("The City plan costs 72 euros a month for the everyday step-through bike."), but the '
             'response says "Riders pay 19 dollars to the Zurich office [1]."',
         ),
         ({"response": "I don't know based on the provided context."}, F.over_refusal, (), "says that it does not know"),
-        ({"response": "Pedalport offers three monthly plans [1]."}, F.incomplete, (), "leaves that out"),
-        ({"response": "The City plan costs 72 euros a month."}, F.bad_citation, (), "without citing any"),
+        ({"response": "Pedalport offers three monthly plans [1]."}, F.incomplete, (), "leaves out what it says"),
+        ({"response": "The City plan costs 72 euros a month."}, F.bad_citation, (), "cites none of the retrieved"),
         (
             {"response": "The City plan costs 72 euros a month [7]."},
             F.bad_citation,

@@ -7,10 +7,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, delete, insert, select, update
 
+from factory.mining.findings import load_finding
 from factory.mining.miner import mine
 from factory.mining.queue import QUEUE, REVIEW, QueueReport, drawn_for_audit, fill_queue
 from factory.mining.settings import MiningSettings
-from factory.mining.waiting import list_queue
+from factory.mining.waiting import list_queue, next_step
 from logs_schema.records import Context, Message, RagRecord
 from logs_schema.rows import FINDING, INTERACTION
 from logs_schema.settings import HouseSettings
@@ -35,16 +36,17 @@ def queue(engine: Engine) -> dict[str, Any]:
         return {row.interaction_id: row for row in connection.execute(select(QUEUE))}
 
 
-def review(engine: Engine, *ids: str) -> None:
+def review(engine: Engine, *ids: str, by: str = "ada", decision: str = "good_as_is", ideal: str | None = None) -> None:
     moment = datetime(2026, 11, 3, tzinfo=UTC)
     with engine.begin() as connection:
         for identifier in ids:
             connection.execute(
                 insert(REVIEW).values(
-                    id=identifier,
+                    id=f"{identifier} {by}",
                     interaction_id=identifier,
-                    reviewer="ada",
-                    decision="good_as_is",
+                    reviewer=by,
+                    decision=decision,
+                    ideal_answer=ideal,
                     draft_source="none",
                     audit=False,
                     guidelines_version="1",
@@ -231,3 +233,25 @@ def test_the_queue_keeps_its_rules(
             assert (item.reason == "audit") is drawn_for_audit(record.record_id, given)
             assert record.response
     assert fill_queue(engine, given).added == {}
+
+
+def test_what_happens_next_is_one_thing(engine: Engine, make: Any) -> None:
+    loose = {"response": "Riders pay 19 dollars to the Zurich office."}
+    records = [make(number, **loose) for number in range(3)]
+    save_records(engine, records)
+    mine(engine, MiningSettings(audit_share=0), HOUSE)
+    findings = {record.record_id: load_finding(engine, record.record_id) for record in records}
+    told = {record_id: next_step(engine, finding) for record_id, finding in findings.items()}
+    (queued,) = [record_id for record_id, text in told.items() if text.startswith("It waits in the review queue")]
+    assert (
+        sorted(text for record_id, text in told.items() if record_id != queued)
+        == [f"It is not in the review queue, because nearly the same question is: record {queued}."] * 2
+    )
+    push(engine, queued)
+    assert next_step(engine, findings[queued]).startswith("It waits for a curator in Argilla")
+    review(engine, queued, by="anna", decision="not_usable")
+    said = next_step(engine, findings[queued])
+    assert said == "Reviewed by anna on 2026-11-03: not usable; it will not be trained on.\nNothing more to do."
+    review(engine, queued, by="bert", decision="answer", ideal="It costs 72 euros.\n[1]")
+    said = next_step(engine, findings[queued])
+    assert 'the right answer is "It costs 72 euros. [1]".' in said and said.endswith("They do not agree.")
