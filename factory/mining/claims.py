@@ -17,8 +17,6 @@ WORDY = 300
 """Words of a sentence that are judged; a longer one is no sentence."""
 OFTEN = 50
 """Places of a word in a passage at which a sentence is compared with it."""
-ALIKE = 0.7
-"""From this share on, the closest sentence says the same, so that a negation on one side only turns it round."""
 SHORT = 1.5
 """A sentence with less weight (about two rare words) is too short to decide alone that a response is unsupported."""
 SLACK = 1.5
@@ -49,7 +47,7 @@ class Measures(NamedTuple):
     names: float
     """Share of its capitalised words that no passage holds."""
     negation: float
-    """1 when it denies a word that the closest sentence, which says nearly the same, affirms; or the other way round."""
+    """1 when it denies a word that the closest sentence affirms, or the other way round."""
 
 
 class Claim(NamedTuple):
@@ -156,7 +154,6 @@ def _claim(text: str, place: Sentence, within: Sequence[Token], found: Sequence[
         negation=float(
             closest is not None
             and best.at is not None
-            and best.sentence >= ALIKE * total
             and _contradicts(within, closest, best.at)
         ),
     )

@@ -18,6 +18,9 @@ KEPT = 10_000
 LONGEST = 20_000
 """Words of a passage that are looked at; a longer one is no passage."""
 
+REACH = 4
+"""Words after a negation among which it looks for what it denies."""
+
 
 class Passage(NamedTuple):
     """Features of one passage."""
@@ -86,19 +89,15 @@ def passage(text: str, title: str = "") -> Passage:
 
 
 def denied(within: Sequence[Token]) -> frozenset[str] | None:
-    """The content word that follows each negation of a sentence: "is not a heavy metal band" denies `heavy`.
+    """The content word after each negation of a sentence: "is not a heavy metal band" denies `heavy`.
 
     None for a sentence without a negation.
     """
-    words: set[str] = set()
-    waits = negates = False
-    for token in within:
-        if token.norm in NEGATIONS:
-            waits = negates = True
-        elif waits and token.is_content:
-            words.add(token.norm)
-            waits = False
-    return frozenset(words) if negates else None
+    negations = [at for at, token in enumerate(within) if token.norm in NEGATIONS]
+    if not negations:
+        return None
+    following = (within[at + 1 : at + 1 + REACH] for at in negations)
+    return frozenset(word for word in (next((t.norm for t in some if t.is_content), None) for some in following) if word)
 
 
 def passages(contexts: Iterable[Context]) -> list[Passage]:

@@ -9,8 +9,9 @@ from itertools import pairwise
 from factory.mining import answers
 from factory.mining.answers import asking
 from factory.mining.citations import without_citations
-from factory.mining.claims import ALIKE, FAULTS, MOST, SHORT, SLACK
+from factory.mining.claims import FAULTS, MOST, SHORT, SLACK
 from factory.mining.idf import idf
+from factory.mining.passage import REACH
 from factory.mining.text import Token, by_sentence, sentences, tokens
 from factory.mining.words import NEGATIONS
 from logs_schema.records import RagRecord
@@ -99,14 +100,14 @@ def _claim(text: str, start: int, within: Sequence[Token], found: list[Plain]) -
         "rarest": max((idf(word) for word in absent), default=0.0),
         "figures": float(any(word[0].isdigit() for word in absent)),
         "names": sum(name in absent for name in names) / len(names) if names else 0.0,
-        "negation": float(best >= ALIKE * total and turned),
+        "negation": float(turned),
     }
     return measures, length
 
 
 def _denied(within: Sequence[Token]) -> list[str]:
-    after = [within[n + 1 :] for n, token in enumerate(within) if token.norm in NEGATIONS]
-    following = [next((t for t in rest if t.is_content and t.norm not in NEGATIONS), None) for rest in after]
+    after = [within[n + 1 : n + 1 + REACH] for n, token in enumerate(within) if token.norm in NEGATIONS]
+    following = [next((token for token in some if token.is_content), None) for some in after]
     return [token.norm for token in following if token]
 
 
