@@ -3,7 +3,7 @@
     python scripts/fit_scorers.py --data FOLDER [--check]
 
 Writes factory/mining/fitted/{idf,lexical,semantic}.json: word frequencies over the passages of the groundedness
-sets, and combinations for faithfulness fitted on those sets. Sufficiency is not fitted: its round weights stand below.
+sets, and a combination for faithfulness fitted on those sets. Sufficiency is not fitted: its round weights stand below.
 `scripts/bench mining` measures how good they are. With --check nothing is written; exit code 1 when a file would
 change.
 """
@@ -19,7 +19,6 @@ sys.path.insert(0, str(Path(__file__).parent / "benches"))
 
 from factory.mining import idf
 from factory.mining.combination import FITTED, Combination, Fit
-from factory.mining.encoder import sentence_encoder
 from factory.mining.fitting import fit_line
 from factory.mining.text import by_sentence, sentences, tokens
 from logs_schema.files import write_atomic
@@ -29,7 +28,11 @@ import judged as sets
 SUFFICIENCY = {
     "lexical": Combination(weights={"coverage": 2.0, "stretch": 2.0, "spread": 1.0, "unlike": -0.5}, intercept=-2.5),
     "semantic": Combination(
-        weights={"coverage": 2.0, "stretch": 2.0, "spread": 1.0, "unlike": -0.5, "closest_three": 5.0}, intercept=-5.0
+        weights={
+            **{"coverage": 2.0, "stretch": 2.0, "spread": 1.0, "unlike": -0.5},
+            **{"closest_three": 2.5, "overall": 2.5},
+        },
+        intercept=-5.0,
     ),
 }
 """Chosen by hand, because no set was at hand that the miner is not judged on: each share counts alike, and half of
@@ -56,19 +59,16 @@ def main() -> None:
     write("idf.json", table)
     if changed and options.check:
         raise SystemExit("idf.json would change, and with it everything else.")
-    encode = sentence_encoder()
-    for name, measures in (("lexical", sets.WORDS), ("semantic", (*sets.WORDS, *sets.MEANINGS))):
-        found = {
-            key: (sets.measured(one, encode if name == "semantic" else None)[0], one) for key, one in judged.items()
-        }
-        fitted = sets.fit_sets(list(found.values()), measures)
-        held_out = sets.leave_one_family_out(found, measures)
-        logits = [logit for key in found for logit in held_out[key]]
-        slope, offset = fit_line(logits, [label for _, one in found.values() for label in one.labels])
-        faithfulness = fitted.model_copy(update={"slope": slope, "offset": offset})
-        fit = Fit(faithfulness=faithfulness, sufficiency=SUFFICIENCY[name])
+    found = {key: (sets.measured(one)[0], one) for key, one in judged.items()}
+    held_out = sets.leave_one_family_out(found, sets.WORDS)
+    logits = [logit for key in found for logit in held_out[key]]
+    slope, offset = fit_line(logits, [label for one in judged.values() for label in one.labels])
+    fitted = sets.fit_sets(list(found.values()), sets.WORDS)
+    faithfulness = fitted.model_copy(update={"slope": slope, "offset": offset})
+    for name, sufficiency in SUFFICIENCY.items():
+        fit = Fit(faithfulness=faithfulness, sufficiency=sufficiency)
         write(f"{name}.json", json.dumps(fit.model_dump(mode="json"), indent=1) + "\n")
-        print(f"{name}: {', '.join(f'{key} {weight:+.2f}' for key, weight in faithfulness.weights.items())}")
+    print(", ".join(f"{key} {weight:+.2f}" for key, weight in faithfulness.weights.items()))
     print(f"changed: {', '.join(changed)}" if changed else "nothing changed")
     sys.exit(bool(changed) and options.check)
 

@@ -64,8 +64,14 @@ _REFUSAL = re.compile(_ENGLISH + "|" + _OTHERS, re.VERBOSE)
 _COURTESY = re.compile(
     r"\b(?:sorry|apologi[sz]e|apologies|unfortunately|thank|thanks|please|let me know|feel free|contact|hello|hi|hope|"
     r"leider|entschuldigung|bitte|désolée?|malheureusement|lo siento|lamentablemente|por favor|mi dispiace|purtroppo|"
-    r"helaas|alstublieft|desculpe|infelizmente)\b"
+    r"helaas|alstublieft|desculpe|infelizmente)\b|\bi(?:'m| am|'d be| would be) (?:happy|glad)\b|\bi can (?:help|assist)\b"
 )
+_TURN = re.compile(
+    r"[,;:.–—-]?\s+(?:but|however|although|though|yet|still|aber|allerdings|jedoch|mais|cependant|toutefois|pero|"
+    r"sin embargo|ma|però|tuttavia|maar|echter|mas|porém|contudo)\b[,:]?\s*",
+    re.IGNORECASE,
+)
+"""Where a sentence turns: "I'm not sure, but …"."""
 
 
 class Abstention(NamedTuple):
@@ -74,20 +80,21 @@ class Abstention(NamedTuple):
     abstains: bool
     """The lead says that the answer is not known."""
     claims: tuple[Sentence, ...]
-    """When it abstains: its other sentences that claim something. A refusal never exempts them from grounding."""
+    """When it abstains: its other sentences that claim something, and what the refusing sentence itself claims before
+    or after a "but". A refusal never exempts them from grounding."""
     refusal: Sentence | None = None
     """The sentence of the lead that says so."""
 
 
 def read_abstention(text: str, house_wording: str) -> Abstention:
-    """Find a refusal in the first two sentences, and the sentences that claim something beside it."""
+    """Find a refusal in the first two sentences, and what is claimed beside it."""
     found = sentences(text)
     wording = _plain(house_wording)
     refusal = next((s for s in found[:LEAD] if _refuses(text[s.start : s.end], wording)), None)
     if refusal is None:
         return Abstention(False, ())
-    rest = [s for s in found if not _refuses(text[s.start : s.end], wording) and _claims(text[s.start : s.end])]
-    return Abstention(True, tuple(rest), refusal)
+    claims = (one for sentence in found for one in _beside(text, sentence, wording))
+    return Abstention(True, tuple(claims), refusal)
 
 
 def is_abstention(text: str, house_wording: str) -> bool:
@@ -97,6 +104,18 @@ def is_abstention(text: str, house_wording: str) -> bool:
     not included" is an answer.
     """
     return read_abstention(text, house_wording).abstains
+
+
+def _beside(text: str, sentence: Sentence, wording: str) -> list[Sentence]:
+    """The parts of a sentence that claim something and do not refuse: all of it, unless some part refuses."""
+    parts = [sentence]
+    if _refuses(text[sentence.start : sentence.end], wording):
+        turns = list(_TURN.finditer(text, sentence.start, sentence.end))
+        starts = [sentence.start, *(turn.end() for turn in turns)]
+        ends = [*(turn.start() for turn in turns), sentence.end]
+        split = [(text[start:end], Sentence(start, end)) for start, end in zip(starts, ends, strict=True)]
+        parts = [part for said, part in split if not _refuses(said, wording) and _plain(said) not in wording]
+    return [part for part in parts if _claims(text[part.start : part.end])]
 
 
 def _refuses(sentence: str, wording: str) -> bool:

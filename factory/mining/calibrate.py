@@ -256,10 +256,8 @@ def _measures(
     readings = [read(record, house) for record in records]
     extra: list[Measured] = [{} for _ in records]
     if encode:
-        extra = similarities(records, readings, encode, kept_vectors(engine, encode, encoder))
-    faithful = [
-        whole(reading.judged) | more if reading.judged else None for reading, more in zip(readings, extra, strict=True)
-    ]
+        extra = similarities(records, encode, kept_vectors(engine, encode, encoder))
+    faithful = [whole(reading.judged) if reading.judged else None for reading in readings]
     return faithful, [of_the_whole(one.answer.holding) | more for one, more in zip(readings, extra, strict=True)]
 
 

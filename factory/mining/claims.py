@@ -8,9 +8,8 @@ from typing import NamedTuple
 
 from factory.mining.citations import without_citations
 from factory.mining.idf import idf
-from factory.mining.passage import Passage, bits, passage
+from factory.mining.passage import Passage, bits, denied, passage
 from factory.mining.text import Sentence, Token, by_sentence, sentences, tokens
-from factory.mining.words import NEGATIONS
 
 MOST = 200
 """Sentences of a response that are judged; a longer one is a loop of the model or an attack."""
@@ -18,8 +17,6 @@ WORDY = 300
 """Words of a sentence that are judged; a longer one is no sentence."""
 OFTEN = 50
 """Places of a word in a passage at which a sentence is compared with it."""
-ALIKE = 0.7
-"""From this share on, the closest sentence says the same, so that a negation on one side only turns it round."""
 SHORT = 1.5
 """A sentence with less weight (about two rare words) is too short to decide alone that a response is unsupported."""
 SLACK = 1.5
@@ -50,7 +47,7 @@ class Measures(NamedTuple):
     names: float
     """Share of its capitalised words that no passage holds."""
     negation: float
-    """1 when it negates and the closest sentence, which says nearly the same, does not; or the other way round."""
+    """1 when it denies a word that the closest sentence affirms, or the other way round."""
 
 
 class Claim(NamedTuple):
@@ -143,7 +140,6 @@ def _claim(text: str, place: Sentence, within: Sequence[Token], found: Sequence[
     pairs = _held_pairs(norms, found)
     names = {token.norm for token in content if text[token.start].isupper() and token.start > place.start}
     closest = found[context] if context is not None else None
-    negates = not NEGATIONS.isdisjoint(norms)
     measures = Measures(
         coverage=coverage,
         sentence=best.sentence / total,
@@ -158,13 +154,22 @@ def _claim(text: str, place: Sentence, within: Sequence[Token], found: Sequence[
         negation=float(
             closest is not None
             and best.at is not None
-            and best.sentence >= ALIKE * total
-            and negates is not bool(closest.negated >> best.at & 1)
+            and _contradicts(within, closest, best.at)
         ),
     )
     written = dict.fromkeys(text[token.start : token.end] for token in content if token.norm in absent)
     where = closest.sentences[best.at] if closest and best.at is not None else None
     return Claim(place, measures, length, context, where, tuple(written))
+
+
+def _contradicts(within: Sequence[Token], one: Passage, at: int) -> bool:
+    """One of the two sentences holds a negation, of a word that the other one affirms."""
+    own, theirs = denied(within), one.denied[at]
+    if (own is None) is (theirs is None):
+        return False
+    span = one.span(at, at)
+    held = {token.norm for token in within}
+    return any(one.places.get(word, 0) & span for word in own) if own else not held.isdisjoint(theirs or ())
 
 
 def _near(norms: list[str], words: list[str], weights: dict[str, float], one: Passage) -> Near:

@@ -101,7 +101,8 @@ def _behaviour(case: Case) -> dict[Failure, float]:
         return _corrected(case, correction)
     sufficient = case.scores.sufficiency or 0.0
     if not case.held:
-        if case.refuses:
+        # What a refusal adds from the passages, such as what else they say, is no outside knowledge.
+        if case.refuses or (case.refusal and case.faithful >= 0):
             return {}
         if not case.record.contexts:
             return {Failure.missing_abstention: 0.85}

@@ -105,13 +105,12 @@ def scores_of(record: RagRecord, reading: Reading, judge: Fit, extra: dict[str, 
         record: The interaction.
         reading: What was read off it.
         judge: Turns measures into probabilities.
-        extra: More measures than words alone give, by name.
+        extra: More measures of sufficiency than words alone give, by name.
     """
-    more = extra or {}
     readable = any(context.text.strip() for context in record.contexts)
     sufficiency = None
     if readable:
-        sufficiency = judge.sufficiency.probability(of_the_whole(reading.answer.holding) | more)
+        sufficiency = judge.sufficiency.probability(of_the_whole(reading.answer.holding) | (extra or {}))
     elif not record.contexts:
         sufficiency = 0.0
     answer = reading.answer
@@ -119,7 +118,7 @@ def scores_of(record: RagRecord, reading: Reading, judge: Fit, extra: dict[str, 
     cited = citations(record.response)
     outside, unsupported = unsupported_citations(record.response, passages(record.contexts)) if cited else ([], [])
     return Scores(
-        faithfulness=_support(reading.judged, judge.faithfulness, more) if readable else None,
+        faithfulness=_support(reading.judged, judge.faithfulness) if readable else None,
         sufficiency=sufficiency,
         abstained=reading.abstention.abstains if record.response.strip() else None,
         citations=tuple(citation.number for citation in cited),
@@ -129,5 +128,5 @@ def scores_of(record: RagRecord, reading: Reading, judge: Fit, extra: dict[str, 
     )
 
 
-def _support(judged: Sequence[Claim], judge: Combination, more: dict[str, float] | None = None) -> float | None:
-    return judge.probability(whole(judged) | (more or {})) if judged else None
+def _support(judged: Sequence[Claim], judge: Combination) -> float | None:
+    return judge.probability(whole(judged)) if judged else None

@@ -4,12 +4,12 @@ Where a word stands is kept as the bits of one integer, so that pairs, runs and 
 shifts and additions on whole passages instead of loops over their words.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
 
-from factory.mining.text import Sentence, sentences, tokens
+from factory.mining.text import Sentence, Token, sentences, tokens
 from factory.mining.words import NEGATIONS
 from logs_schema.records import Context
 
@@ -17,6 +17,9 @@ KEPT = 10_000
 """Passages whose features stay in memory: about 100 MB when they have 120 words each."""
 LONGEST = 20_000
 """Words of a passage that are looked at; a longer one is no passage."""
+
+REACH = 4
+"""Words after a negation among which it looks for what it denies."""
 
 
 class Passage(NamedTuple):
@@ -31,8 +34,8 @@ class Passage(NamedTuple):
     sentences: tuple[Sentence, ...]
     starts: tuple[int, ...]
     """Place of the first word of each sentence, and of the end."""
-    negated: int
-    """Bits of the sentences that hold a negation."""
+    denied: tuple[frozenset[str] | None, ...]
+    """What each sentence denies, see `denied`."""
     figures: int
     """Bits of the places of figures."""
     names: int
@@ -68,25 +71,33 @@ def passage(text: str, title: str = "") -> Passage:
             at += 1
         starts.append(at)
     starts.append(len(found))
-    openings = negations = 0
+    openings = 0
     for start in starts[:-1]:
         openings |= 1 << start
-    for word in NEGATIONS & places.keys():
-        negations |= places[word]
-    negated = 0
-    for number, (first, end) in enumerate(pairwise(starts)):
-        if negations & ((1 << end) - (1 << first)):
-            negated |= 1 << number
+    negates = not NEGATIONS.isdisjoint(places)
+    denials = (denied(found[first:end]) if negates else None for first, end in pairwise(starts))
     return Passage(
         title=frozenset(token.norm for token in tokens(title)),
         places=places,
         size=len(found),
         sentences=tuple(split),
         starts=tuple(starts),
-        negated=negated,
+        denied=tuple(denials),
         figures=figures,
         names=capitals & ~openings,
     )
+
+
+def denied(within: Sequence[Token]) -> frozenset[str] | None:
+    """The content word after each negation of a sentence: "is not a heavy metal band" denies `heavy`.
+
+    None for a sentence without a negation.
+    """
+    negations = [at for at, token in enumerate(within) if token.norm in NEGATIONS]
+    if not negations:
+        return None
+    following = (within[at + 1 : at + 1 + REACH] for at in negations)
+    return frozenset(word for word in (next((t.norm for t in some if t.is_content), None) for some in following) if word)
 
 
 def passages(contexts: Iterable[Context]) -> list[Passage]:

@@ -24,7 +24,8 @@ def dear_stages(engine: Engine, rules: Rules) -> list[Stage]:
 
         encode = sentence_encoder(rules.settings.encoder)
         passages = kept_vectors(engine, encode, rules.settings.encoder)
-        stages.append(Stage("meanings", semantic_scorer(rules.house, encode, passages, rules.fit("semantic"))))
+        score = semantic_scorer(rules.house, encode, passages, rules.fit("semantic"))
+        stages.append(Stage("meanings", score, measures=frozenset({"sufficiency"})))
     if rules.settings.model.name:
         from factory.mining.model import model_stage
 

@@ -1,10 +1,10 @@
 """How good and how fast the miner's scorers are.
 
-    scripts/bench mining --data FOLDER [--no-encoder] [--records 10000,100000]
+    scripts/bench mining --data FOLDER [--no-encoder] [--records 100000]
 
 FOLDER holds `groundedness/`, `answerability/` and `logs/`. Quality: every set is scored by a combination that was
 fitted on the other families, with 95 % intervals from a bootstrap over clusters. Speed: the same measures as
-`plain.py`, row by row, in the same run, on a real log. Memory: the process's peak after so many records.
+`plain.py`, row by row, in the same run, on a real log. At last a nightly run over so many new records.
 """
 
 import argparse
@@ -22,16 +22,21 @@ import numpy as np
 
 from factory.mining import answers, claims, passage, text
 from factory.mining.combination import shipped
-from factory.mining.encoder import Encoder, sentence_encoder
+from factory.mining.encoder import PACKAGED, Encoder, sentence_encoder
 from factory.mining.fitting import auroc, brier_skill, calibration_error, cluster_interval, cross_calibrated
-from factory.mining.lexical import lexical_scorer, read
+from factory.mining.lexical import read
+from factory.mining.miner import mine
+from factory.mining.settings import MiningSettings
+from factory.mining.vectors import kept_vectors
 from logs_schema.importers.run import import_files
 from logs_schema.records import RagRecord
-from logs_schema.store import iter_records, open_store
+from logs_schema.store import iter_records, open_store, save_records
 
 import judged as sets
 import plain
 
+CORES = 2
+"""Processes of the nightly run."""
 LOG = "clapnq_smollm2.openinference.jsonl"
 BEFORE = {"begin_cmu": 0.954, "begin_tc": 0.917, "begin_wow": 0.927, "q2": 0.690, "wice_dev": 0.771}
 """A trial with fewer measures of words and the same way of holding out: what is to be beaten."""
@@ -42,48 +47,40 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--no-encoder", action="store_true", help="leave the embeddings stage out")
-    parser.add_argument("--records", default="10000,100000", help="numbers of records for memory and speed")
+    parser.add_argument("--records", type=int, default=100_000, help="new records of the nightly run")
     options = parser.parse_args()
     encode = None if options.no_encoder else sentence_encoder()
-    faithfulness(options.data, encode)
+    faithfulness(options.data)
     sufficiency(options.data, encode)
     speed(real_records(options.data))
-    for count in options.records.split(","):
-        memory(options.data, int(count))
+    nightly(options.data, options.records, "" if options.no_encoder else PACKAGED)
 
 
-def faithfulness(folder: Path, encode: Encoder | None) -> None:
+def faithfulness(folder: Path) -> None:
     """Held-out AUROC, Brier skill and calibration error of each set."""
     judged = sets.read_groundedness(folder)
-    found = {name: (sets.measured(one, encode)[0], one) for name, one in judged.items()}
-    for title, measures in variants(encode, sets.WORDS, sets.MEANINGS):
-        print(f"\nFaithfulness, {title}: fitted on the other families (95 % intervals over clusters)")
-        held_out = sets.leave_one_family_out(found, measures)
-        for name, logits in held_out.items():
-            one = judged[name]
-            print(f"  {name:<10} {line(logits, one)}  before {BEFORE[name]:.3f}")
-        mean = np.mean([auroc(logits, judged[name].labels) for name, logits in held_out.items()])
-        print(f"  mean AUROC {mean:.4f}, before {np.mean(list(BEFORE.values())):.4f}")
+    found = {name: (sets.measured(one)[0], one) for name, one in judged.items()}
+    print("\nFaithfulness, fitted on the other families (95 % intervals over clusters)")
+    held_out = sets.leave_one_family_out(found, sets.WORDS)
+    for name, logits in held_out.items():
+        print(f"  {name:<10} {line(logits, judged[name])}  before {BEFORE[name]:.3f}")
+    mean = np.mean([auroc(logits, judged[name].labels) for name, logits in held_out.items()])
+    print(f"  mean AUROC {mean:.4f}, before {np.mean(list(BEFORE.values())):.4f}")
 
 
 def sufficiency(folder: Path, encode: Encoder | None) -> None:
     """What ships (nothing is fitted on this set), and what a fit by cross-validation over titles reaches."""
+    ways = {"lexical": sets.ASKED} | ({"semantic": (*sets.ASKED, *sets.CLOSE)} if encode else {})
     for titled in (False, True):
         judged = sets.read_answerability(folder, titled=titled)
         rows = sets.measured(judged, encode)[1]
         print(f"\nSufficiency, ClapNQ, {'title in the text' if titled else 'passage'}:")
-        for title, measures in variants(encode, sets.ASKED, sets.CLOSE):
-            own = shipped("semantic" if len(measures) > len(sets.ASKED) else "lexical").sufficiency
+        for name, measures in ways.items():
+            own = shipped(name).sufficiency
             logits = np.array([own.slope * own.logit(row) + own.offset for row in rows])
-            print(f"  {title}, as shipped         {line(logits, judged)}")
-            print(f"  {title}, cross-validated    {line(sets.cross_validated(rows, judged, measures), judged)}")
-
-
-def variants(
-    encode: Encoder | None, words: tuple[str, ...], more: tuple[str, ...]
-) -> list[tuple[str, tuple[str, ...]]]:
-    """Measures without and with an encoder."""
-    return [("words", words), *([("words and meanings", (*words, *more))] if encode else [])]
+            print(f"  {name}, as shipped         {line(logits, judged)}")
+            fitted = sets.cross_validated(rows, judged, measures, sets.OWN_STRENGTH)
+            print(f"  {name}, cross-validated    {line(fitted, judged)}")
 
 
 def line(logits: Any, judged: sets.Judged) -> str:
@@ -144,24 +141,36 @@ def forget() -> None:
         cached.cache_clear()
 
 
-def memory(folder: Path, count: int) -> None:
-    """Peak memory and speed of scoring so many records, in a process of its own."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        seconds, peak = pool.apply(_score_many, (str(folder), count))
-    print(f"{count:,} records: {count / seconds:.0f}/s on one core, peak memory {peak / 1024:.0f} MiB")
+def nightly(folder: Path, count: int, encoder: str) -> None:
+    """A run of `factory mine` over so many new records in a store that holds the vectors of all passages."""
+    records = real_records(folder)
+    with tempfile.TemporaryDirectory() as place:
+        url = f"sqlite:///{place}/bench.db"
+        store = open_store(url)
+        for batch in _mixed(records, count):
+            save_records(store, batch)
+        if encoder:
+            texts = sorted({context.text for record in records for context in record.contexts})
+            kept_vectors(store, sentence_encoder(encoder), encoder)(texts)
+        store.dispose()
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            seconds, refined, peak = pool.apply(_mine, (url, encoder))
+    print(
+        f"\nNightly run, {count:,} new records with {3 * count:,} passages, {CORES} processes"
+        f"{f', encoder {encoder}, vectors of passages kept' if encoder else ''}: {seconds:.0f} s, "
+        f"{count / seconds:.0f} records/s, {refined:,} seen by the encoder; peak memory {peak / 1024:.0f} MiB"
+    )
 
 
-def _score_many(folder: str, count: int) -> tuple[float, int]:
-    records = real_records(Path(folder))
-    score = lexical_scorer(sets.HOUSE)
-    began = time.process_time()
-    scored = sum(len(score(batch)) for batch in _mixed(records, count))
-    assert scored == count
-    return time.process_time() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+def _mine(url: str, encoder: str) -> tuple[float, int, int]:
+    began = time.perf_counter()
+    report = mine(open_store(url), MiningSettings(workers=CORES, encoder=encoder), sets.HOUSE)
+    refined = sum(stage.saw for stage in report.stages if stage.name == "meanings")
+    return time.perf_counter() - began, refined, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def _mixed(records: list[RagRecord], count: int, size: int = 500) -> Iterator[list[RagRecord]]:
-    """Records of the log with other contexts and a sentence of another answer: none comes twice."""
+    """Records of the log with other contexts and a sentence of another answer; no query comes twice."""
     draw = random.Random(17)
     contexts = [context for record in records for context in record.contexts]
     for start in range(0, count, size):
@@ -170,8 +179,9 @@ def _mixed(records: list[RagRecord], count: int, size: int = 500) -> Iterator[li
                 update={
                     "source_id": str(number),
                     "occurred_at": one.occurred_at + timedelta(seconds=number),
+                    "query": f"{one.query} {number}",
                     "response": f"{one.response} {draw.choice(records).response[:80]} {number}",
-                    "contexts": tuple(draw.sample(contexts, 3)),
+                    "contexts": (*one.contexts[:1], *draw.sample(contexts, 2)),
                 }
             )
             for number in range(start, min(start + size, count))

@@ -9,8 +9,9 @@ from itertools import pairwise
 from factory.mining import answers
 from factory.mining.answers import asking
 from factory.mining.citations import without_citations
-from factory.mining.claims import ALIKE, FAULTS, MOST, SHORT, SLACK
+from factory.mining.claims import FAULTS, MOST, SHORT, SLACK
 from factory.mining.idf import idf
+from factory.mining.passage import REACH
 from factory.mining.text import Token, by_sentence, sentences, tokens
 from factory.mining.words import NEGATIONS
 from logs_schema.records import RagRecord
@@ -27,6 +28,7 @@ class Plain:
         starts = [next((n for n, t in enumerate(found) if t.start >= place.start), len(found)) for place in places]
         self.bounds = list(pairwise([*starts, len(found)]))
         self.sentences = [self.words[first:end] for first, end in self.bounds]
+        self.denied = [_denied(found[first:end]) for first, end in self.bounds]
         self.figures = [token.is_number for token in found]
         self.names = [
             not token.is_number and text[token.start].isupper() and n not in starts for n, token in enumerate(found)
@@ -66,12 +68,17 @@ def _claim(text: str, start: int, within: Sequence[Token], found: list[Plain]) -
     length = sum(idf(word) for word in words)
     absent = [word for word in distinct if not any(one.holds(word) for one in found)]
     coverage = 1 - sum(idf(word) for word in absent) / total
-    best, negated = 0.0, None
+    best, turned = 0.0, False
     for one in found:
-        for sentence in one.sentences:
+        for sentence, theirs in zip(one.sentences, one.denied, strict=True):
             share = sum(idf(word) for word in distinct if word in sentence)
             if share > best + 1e-12:
-                best, negated = share, any(word in NEGATIONS for word in sentence)
+                own = _denied(within)
+                best, turned = share, (
+                    any(word in norms for word in theirs)
+                    if not any(word in NEGATIONS for word in norms)
+                    else any(word in sentence for word in own) and not any(word in NEGATIONS for word in sentence)
+                )
     size = int(SLACK * len(norms)) + 2
     window = 0.0
     for one in found:
@@ -93,11 +100,15 @@ def _claim(text: str, start: int, within: Sequence[Token], found: list[Plain]) -
         "rarest": max((idf(word) for word in absent), default=0.0),
         "figures": float(any(word[0].isdigit() for word in absent)),
         "names": sum(name in absent for name in names) / len(names) if names else 0.0,
-        "negation": float(
-            negated is not None and best >= ALIKE * total and negated is not any(word in NEGATIONS for word in norms)
-        ),
+        "negation": float(turned),
     }
     return measures, length
+
+
+def _denied(within: Sequence[Token]) -> list[str]:
+    after = [within[n + 1 : n + 1 + REACH] for n, token in enumerate(within) if token.norm in NEGATIONS]
+    following = [next((token for token in some if token.is_content), None) for some in after]
+    return [token.norm for token in following if token]
 
 
 def _stands(run: list[str], words: list[str]) -> bool:

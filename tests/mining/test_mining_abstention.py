@@ -66,3 +66,33 @@ def test_a_refusal_that_adds_knowledge_keeps_its_claims() -> None:
     assert abstention.abstains
     assert [text[s.start : s.end] for s in abstention.claims] == ["However, Einstein was born in Ulm in 1879."]
     assert read_abstention("I don't know. Please contact support.", HOUSE).claims == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "claims"),
+    [
+        ("I'm not sure, but Einstein was born in Ulm.", ["Einstein was born in Ulm."]),
+        ("I’m not sure – but Einstein was born in Ulm.", ["Einstein was born in Ulm."]),
+        ("Einstein was born in Ulm, but I'm not sure.", ["Einstein was born in Ulm"]),
+        ("I don't know exactly; however, the fee is 72 euros.", ["the fee is 72 euros."]),
+        ("Ich weiß es nicht, aber Einstein wurde in Ulm geboren.", ["Einstein wurde in Ulm geboren."]),
+        ("Je ne sais pas, mais Einstein est né à Ulm. Il avait un frère.",
+         ["Einstein est né à Ulm.", "Il avait un frère."]),
+        ("I'm sorry, but I cannot find this in the passages.", []),
+        ("I don't know, but please contact support.", []),
+        ("I don't know, but I can help with another question.", []),
+        ("Unfortunately I'm not sure, but I'd be happy to look again.", []),
+        ("Das steht nicht in unseren Unterlagen, aber Einstein wurde in Ulm geboren.",
+         ["Einstein wurde in Ulm geboren."]),
+        ("Das steht nicht in unseren Unterlagen.", []),
+    ],
+)  # fmt: skip
+def test_what_a_refusal_claims_in_the_same_sentence_is_a_claim(text: str, claims: list[str]) -> None:
+    abstention = read_abstention(text, HOUSE)
+    assert abstention.abstains
+    assert [text[s.start : s.end] for s in abstention.claims] == claims
+
+
+def test_a_house_wording_with_a_but_claims_nothing() -> None:
+    wording = "I cannot say, but our desk in Utrecht knows."
+    assert read_abstention(wording, wording).claims == ()

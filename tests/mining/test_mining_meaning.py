@@ -99,12 +99,13 @@ def test_the_packaged_encoder_knows_paraphrases(make: Any) -> None:
     encode = sentence_encoder()
     rows = encode(["The car is fast.", "The automobile is quick.", "Bread is baked in an oven."])
     assert rows @ rows[0] == pytest.approx([1, 0.8, 0.05], abs=0.15)
-    reply = make(
-        response="Each month one pays 72 euros for that plan [1].",
-        contexts=(Context(text="The City plan costs 72 euros a month."),),
+    asked = make(
+        query="How much money is that subscription?",
+        contexts=(Context(text="The City plan costs 72 euros a month. Riders store their cargo in a basket."),),
     )
-    score = semantic_scorer(HOUSE, encode)([reply])[0].faithfulness
-    assert score is not None and score > 0.5
+    elsewhere = asked.model_copy(update={"contexts": (Context(text="Riders store their cargo in a basket."),)})
+    close, far = (one.sufficiency for one in semantic_scorer(HOUSE, encode)([asked, elsewhere]))
+    assert close is not None and far is not None and close > far
 
 
 @pytest.mark.slow

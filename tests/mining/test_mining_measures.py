@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from factory.mining.answers import answer_in, of_the_whole
+from factory.mining.answers import Holding, answer_in, of_the_whole
 from factory.mining.claims import Measures, claims, whole
 from factory.mining.combination import Combination, Fit, shipped, sigmoid
 from factory.mining.fitting import auroc, brier_skill, calibration_error, fit_combination, fit_line, folds, speaks
@@ -52,12 +52,9 @@ def test_rare_words_weigh_more() -> None:
 @pytest.mark.parametrize("name", ["lexical", "semantic"])
 def test_what_ships_is_monotone_and_complete(name: str) -> None:
     fit = shipped(name)
-    known = {
-        *Measures._fields,
-        *(f"{field}_worst" for field in Measures._fields),
-        *(MEANINGS if name == "semantic" else ()),
-    }
+    known = {*Measures._fields, *(f"{field}_worst" for field in Measures._fields)}
     assert fit.faithfulness.weights.keys() <= known
+    assert fit.sufficiency.weights.keys() <= {*Holding._fields, *(MEANINGS if name == "semantic" else ())}
     for combination in (fit.faithfulness, fit.sufficiency):
         assert combination.slope > 0
         assert all(weight * speaks(measure) >= 0 for measure, weight in combination.weights.items())

@@ -28,15 +28,22 @@ def test_support_falls_with_what_is_made_up() -> None:
 
 
 @pytest.mark.parametrize(
-    ("twisted", "costs"),
+    "twisted",
     [
-        ("System of a Down is a heavy metal band from Glendale, California, formed in 1997.", 0.15),
-        ("System of a Down is a heavy metal band from Boston, California, formed in 1994.", 0.15),
-        ("System of a Down is not a heavy metal band from Glendale, California, formed in 1994.", 0.03),
+        "System of a Down is a heavy metal band from Glendale, California, formed in 1997.",
+        "System of a Down is a heavy metal band from Boston, California, formed in 1994.",
+        "System of a Down is not a heavy metal band from Glendale, California, formed in 1994.",
     ],
 )
-def test_another_figure_name_or_negation_costs_support(twisted: str, costs: float) -> None:
-    assert grounded(twisted) < grounded(BAND) - costs
+def test_another_figure_name_or_negation_costs_support(twisted: str) -> None:
+    assert grounded(twisted) < grounded(BAND) - 0.15
+
+
+def test_a_negation_counts_only_of_what_the_other_side_affirms() -> None:
+    passage = "He was not born in Paris but moved to Berlin as a young painter."
+    said = "He moved to Berlin as a young painter."
+    assert grounded(said, passage) == grounded(said, passage.replace("not born", "born"))
+    assert grounded("He was born in Paris.", passage) < grounded("He was not born in Paris.", passage) - 0.15
 
 
 def test_tokenised_contexts_and_citation_marks_cost_nothing() -> None:
