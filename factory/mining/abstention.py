@@ -64,7 +64,8 @@ _REFUSAL = re.compile(_ENGLISH + "|" + _OTHERS, re.VERBOSE)
 _COURTESY = re.compile(
     r"\b(?:sorry|apologi[sz]e|apologies|unfortunately|thank|thanks|please|let me know|feel free|contact|hello|hi|hope|"
     r"leider|entschuldigung|bitte|désolée?|malheureusement|lo siento|lamentablemente|por favor|mi dispiace|purtroppo|"
-    r"helaas|alstublieft|desculpe|infelizmente)\b|\bi(?:'m| am|'d be| would be) (?:happy|glad)\b|\bi can (?:help|assist)\b"
+    r"helaas|alstublieft|desculpe|infelizmente)\b|\bi(?:'m| am|'d be| would be) (?:happy|glad)\b|"
+    r"\bi can (?:help|assist)\b"
 )
 _TURN = re.compile(
     r"[,;:.–—-]?\s+(?:but|however|although|though|yet|still|aber|allerdings|jedoch|mais|cependant|toutefois|pero|"

@@ -151,11 +151,7 @@ def _claim(text: str, place: Sentence, within: Sequence[Token], found: Sequence[
         rarest=max((weights[word] for word in absent), default=0.0),
         figures=float(any(word[0].isdigit() for word in absent)),
         names=len(names & absent) / len(names) if names else 0.0,
-        negation=float(
-            closest is not None
-            and best.at is not None
-            and _contradicts(within, closest, best.at)
-        ),
+        negation=float(closest is not None and best.at is not None and _contradicts(within, closest, best.at)),
     )
     written = dict.fromkeys(text[token.start : token.end] for token in content if token.norm in absent)
     where = closest.sentences[best.at] if closest and best.at is not None else None

@@ -96,8 +96,9 @@ def denied(within: Sequence[Token]) -> frozenset[str] | None:
     negations = [at for at, token in enumerate(within) if token.norm in NEGATIONS]
     if not negations:
         return None
-    following = (within[at + 1 : at + 1 + REACH] for at in negations)
-    return frozenset(word for word in (next((t.norm for t in some if t.is_content), None) for some in following) if word)
+    reached = (within[at + 1 : at + 1 + REACH] for at in negations)
+    following = (next((token.norm for token in some if token.is_content), None) for some in reached)
+    return frozenset(word for word in following if word)
 
 
 def passages(contexts: Iterable[Context]) -> list[Passage]:

@@ -47,9 +47,7 @@ def semantic_scorer(
     return score
 
 
-def similarities(
-    records: Sequence[RagRecord], encode: Encoder, of_passages: PassageEncoder
-) -> list[dict[str, float]]:
+def similarities(records: Sequence[RagRecord], encode: Encoder, of_passages: PassageEncoder) -> list[dict[str, float]]:
     """Cosines of each record's query with the sentences of its passages.
 
     `closest`: the closest sentence; `closest_three`: mean of the three closest in one passage; `overall`: the mean

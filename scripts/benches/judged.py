@@ -37,9 +37,9 @@ STRENGTH = 0.003
 OWN_STRENGTH = 0.1
 """A weaker one, as for a fit on an application's own records."""
 AT_MOST = {"negation_worst": -1.2}
-"""Set by hand: too few of these claims are turned round by a negation to weigh it beside the others. It divides the odds
-by about six; among 34 otherwise well supported claims with one (calibrated probability above .73, .82 on average) .53
-were supported, which is a fourth of the odds."""
+"""Set by hand: too few of these claims are turned round by a negation to weigh it beside the others. It divides the
+odds by six. Of 34 such claims that are well supported otherwise (calibrated probability .82 on average) 53 % were
+supported: a fourth of the odds."""
 ASKED = ("coverage", "sentence", "stretch", "spread", "pairs", "rarest", "unlike")
 """Measures of words that sufficiency rests on."""
 CLOSE = ("closest", "closest_three", "overall")

@@ -73,12 +73,7 @@ def _claim(text: str, start: int, within: Sequence[Token], found: list[Plain]) -
         for sentence, theirs in zip(one.sentences, one.denied, strict=True):
             share = sum(idf(word) for word in distinct if word in sentence)
             if share > best + 1e-12:
-                own = _denied(within)
-                best, turned = share, (
-                    any(word in norms for word in theirs)
-                    if not any(word in NEGATIONS for word in norms)
-                    else any(word in sentence for word in own) and not any(word in NEGATIONS for word in sentence)
-                )
+                best, turned = share, _turned(within, norms, sentence, theirs)
     size = int(SLACK * len(norms)) + 2
     window = 0.0
     for one in found:
@@ -109,6 +104,13 @@ def _denied(within: Sequence[Token]) -> list[str]:
     after = [within[n + 1 : n + 1 + REACH] for n, token in enumerate(within) if token.norm in NEGATIONS]
     following = [next((token for token in some if token.is_content), None) for some in after]
     return [token.norm for token in following if token]
+
+
+def _turned(within: Sequence[Token], norms: list[str], sentence: list[str], theirs: list[str]) -> bool:
+    here, there = (any(word in NEGATIONS for word in words) for words in (norms, sentence))
+    if here == there:
+        return False
+    return any(word in sentence for word in _denied(within)) if here else any(word in norms for word in theirs)
 
 
 def _stands(run: list[str], words: list[str]) -> bool:
