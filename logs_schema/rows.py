@@ -1,21 +1,26 @@
 """Rows to and from records, on a connection that the caller opened. `store` is the way in; only it comes here."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from functools import lru_cache
-from itertools import islice
+from functools import lru_cache, partial
+from itertools import islice, zip_longest
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Dialect, Table, and_, bindparam, delete, exists, select, update
+from sqlalchemy import BindParameter, Connection, Dialect, Select, Table, bindparam, delete, exists, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
+from logs_schema.garbage import paused
+from logs_schema.passages import Texts
 from logs_schema.records import (
+    Context,
     Feedback,
     FeedbackKind,
+    Message,
     PromptTemplate,
     RagRecord,
     Trace,
+    Value,
     record_id,
 )
 from logs_schema.tables import (
@@ -33,6 +38,10 @@ from logs_schema.tables import (
 )
 
 T = TypeVar("T")
+V = TypeVar("V", bound=Value)
+_Convert = Callable[[Any], Any] | None
+_Query = tuple[str, Sequence[str] | None, list[str], Sequence[_Convert]]
+_fill = object.__setattr__
 
 INTERACTION: Table = Interaction.__table__  # type: ignore[attr-defined]
 CONTEXT: Table = ContextLink.__table__  # type: ignore[attr-defined]
@@ -53,15 +62,29 @@ SAME_COLUMNS = (
     *("latency_ms", "prompt_tokens", "completion_tokens", "session_id", "user_id", "error"),
 )
 """Fields of RagRecord that are columns of the same name and type."""
-CONTEXT_COLUMNS = ("doc_id", "title", "url", "version", "updated_at", "score")
 EARLIEST = datetime.min.replace(tzinfo=UTC)
-_INTERACTIONS = select(*(INTERACTION.c[name] for name in ("id", "prompt_hash", "history", "tags", *SAME_COLUMNS)))
-_CONTEXT_FIELDS = ("text", "groups", *CONTEXT_COLUMNS)
+_KEYS: BindParameter[str] = bindparam("keys", expanding=True)
+_RECORD = tuple(RagRecord.model_fields)[:-1]
+"""Without `feedback`, the last one, which goes by the trace."""
+_IN_PLACE = {"contexts": INTERACTION.c.id, "prompt": INTERACTION.c.prompt_hash}
+"""What leads to the fields that are no columns."""
+_INTERACTIONS = select(*(_IN_PLACE[name] if name in _IN_PLACE else INTERACTION.c[name] for name in _RECORD)).where(
+    INTERACTION.c.id.in_(_KEYS)
+)
 _CONTEXTS = (
-    select(CONTEXT.c.interaction_id, PASSAGE.c.text, *(CONTEXT.c[name] for name in _CONTEXT_FIELDS[1:]))
-    .join(PASSAGE, PASSAGE.c.hash == CONTEXT.c.passage_hash)
+    select(
+        CONTEXT.c.interaction_id, CONTEXT.c.passage_hash, *(CONTEXT.c[name] for name in tuple(Context.model_fields)[1:])
+    )
+    .where(CONTEXT.c.interaction_id.in_(_KEYS))
     .order_by(CONTEXT.c.interaction_id, CONTEXT.c.rank)
 )
+_PASSAGES = select(PASSAGE.c.hash, PASSAGE.c.text).where(PASSAGE.c.hash.in_(_KEYS))
+_FEEDBACK = select(FEEDBACK.c.source_id, *(FEEDBACK.c[name] for name in Feedback.model_fields)).where(
+    FEEDBACK.c.source == bindparam("source"), FEEDBACK.c.source_id.in_(_KEYS)
+)
+_PROMPTS = select(PROMPT.c.hash, PROMPT.c.template).where(PROMPT.c.hash.in_(_KEYS))
+_FIELDS: dict[type[Value], set[str]] = {model: set(model.model_fields) for model in (RagRecord, Context, Feedback)}
+_TEXTS = Texts(48 << 20)
 
 
 def put(connection: Connection, table: Table, rows: Iterable[dict[str, Any]], *, replace: bool) -> None:
@@ -83,7 +106,7 @@ def put(connection: Connection, table: Table, rows: Iterable[dict[str, Any]], *,
 @lru_cache(100)
 def _insert(
     dialect: Dialect, table: Table, names: tuple[str, ...], replace: bool
-) -> tuple[str, list[str], list[Callable[[Any], Any] | None], bool]:
+) -> tuple[str, list[str], list[_Convert], bool]:
     """(SQL, columns in its order, what makes each of their values what the driver takes, whether by position)."""
     insert = (postgresql if dialect.name == "postgresql" else sqlite).insert(table)
     keys = [column.name for column in table.primary_key]
@@ -95,6 +118,44 @@ def _insert(
     order = compiled.positiontup or list(names)
     converters = [table.c[name].type.dialect_impl(dialect).bind_processor(dialect) for name in order]
     return str(compiled), order, converters, compiled.positional
+
+
+def fetched(connection: Connection, query: Select[Any], keys: Sequence[str], **others: str) -> list[tuple[Any, ...]]:
+    """Rows of a query of this module for `keys`, converted as `put` does it: a column at a time."""
+    size = 1 << (len(keys) - 1).bit_length()
+    sql, order, names, converters = _query(connection.dialect, query, size, tuple(others))
+    # filled up with the last key, so that there are ten statements of each query and not five hundred
+    given = others | dict(zip_longest(names, keys, fillvalue=keys[-1]))
+    result = connection.exec_driver_sql(sql, tuple(given[name] for name in order) if order else given)
+    columns = list(zip(*result.cursor.fetchall(), strict=True))
+    result.close()
+    for at, convert in enumerate(converters if columns else ()):
+        if convert and columns[at].count(None) < len(columns[at]):
+            columns[at] = tuple(map(convert, columns[at]))
+    return list(zip(*columns, strict=True))
+
+
+@lru_cache(1000)
+def _query(dialect: Dialect, query: Select[Any], count: int, others: tuple[str, ...]) -> _Query:
+    """(SQL for so many keys, order of all parameters if by position, names of the keys, what converts each column)."""
+    given = {"keys": [""] * count, **dict.fromkeys(others, "")}
+    state = query.compile(dialect=dialect).construct_expanded_state(given)
+    types = [column.type.dialect_impl(dialect) for column in query.selected_columns]
+    converters = [kind.result_processor(dialect, None) for kind in types]
+    return state.statement, state.positiontup, state.parameter_expansion["keys"], converters
+
+
+def stored(model: type[V], values: dict[str, Any]) -> V:
+    """A value from all of its fields, which were validated before they were stored.
+
+    It is filled as unpickling fills it; `model_construct` takes longer than validating everything again.
+    """
+    made = model.__new__(model)
+    _fill(made, "__dict__", values)
+    _fill(made, "__pydantic_fields_set__", _FIELDS[model])
+    _fill(made, "__pydantic_extra__", None)
+    _fill(made, "__pydantic_private__", None)
+    return made
 
 
 def prompt_row(prompt: PromptTemplate) -> dict[str, Any]:
@@ -141,39 +202,54 @@ def in_order(events: Iterable[Feedback]) -> tuple[Feedback, ...]:
     return tuple(sorted(events, key=lambda e: (e.occurred_at is not None, e.occurred_at or EARLIEST, e.identifier)))
 
 
-def load(connection: Connection, ids: Sequence[str]) -> dict[str, RagRecord]:
+def load(connection: Connection, ids: Iterable[str]) -> dict[str, RagRecord]:
     """Records by id, ordered by (occurred_at, id); ids that do not exist are left out."""
-    found: list[tuple[str, RagRecord]] = []
-    for some in chunks(ids):
-        rows = connection.execute(_INTERACTIONS.where(INTERACTION.c.id.in_(some))).all()
-        contexts = _contexts_of(connection, some)
-        feedback = feedback_of(connection, [Trace(row.source, row.source_id) for row in rows])
-        prompts = _prompts_of(connection, {row.prompt_hash for row in rows if row.prompt_hash})
-        for identifier, prompt_hash, history, tags, *same in rows:
-            values = dict(zip(SAME_COLUMNS, same, strict=True))
-            # validated as one: pydantic makes the parts from dicts faster than Python makes them one by one
-            record = RagRecord.model_validate(
-                {
-                    **values,
-                    "history": history or (),
-                    "contexts": contexts[identifier],
-                    "prompt": prompts[prompt_hash] if prompt_hash else None,
-                    "tags": tags or (),
-                    "feedback": feedback.get(Trace(values["source"], values["source_id"]), ()),
-                }
-            )
-            found.append((identifier, record))
-    found.sort(key=lambda each: (each[1].occurred_at, each[0]))
-    return dict(found)
+    found: list[tuple[datetime, str, RagRecord]] = []
+    with paused():
+        for some in chunks(sorted(set(ids))):
+            found += _loaded(connection, some)
+    found.sort(key=lambda each: each[:2])
+    return {identifier: record for _, identifier, record in found}
 
 
-def _contexts_of(connection: Connection, ids: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
-    """Fields of the contexts, by record."""
-    query = _CONTEXTS.where(CONTEXT.c.interaction_id.in_(ids))
-    found: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for interaction_id, *values in connection.execute(query):
-        found[interaction_id].append(dict(zip(_CONTEXT_FIELDS, values, strict=True)))
+def _loaded(connection: Connection, ids: Sequence[str]) -> Iterator[tuple[datetime, str, RagRecord]]:
+    rows = [dict(zip(_RECORD, row, strict=True)) for row in fetched(connection, _INTERACTIONS, ids)]
+    contexts = _contexts_of(connection, ids)
+    traces = [Trace(row["source"], row["source_id"]) for row in rows]
+    feedback = feedback_of(connection, traces)
+    prompts = _prompts_of(connection, {row["prompt"] for row in rows if row["prompt"]})
+    for trace, values in zip(traces, rows, strict=True):
+        identifier = values["contexts"]
+        values["history"] = tuple(Message(**turn) for turn in values["history"] or ())
+        values["contexts"] = tuple(contexts[identifier])
+        values["prompt"] = prompts[values["prompt"]] if values["prompt"] else None
+        values["tags"] = tuple(values["tags"] or ())
+        values["feedback"] = feedback.get(trace, ())
+        yield values["occurred_at"], identifier, stored(RagRecord, values)
+
+
+def _contexts_of(connection: Connection, ids: Sequence[str]) -> dict[str, list[Context]]:
+    """The contexts by record, in their order."""
+    rows = fetched(connection, _CONTEXTS, ids)
+    texts = _TEXTS.of({row[1] for row in rows}, partial(_passages, connection))
+    found: dict[str, list[Context]] = defaultdict(list)
+    for interaction_id, passage, doc_id, title, url, version, updated_at, groups, score in rows:
+        values = {
+            "text": texts[passage],
+            "doc_id": doc_id,
+            "title": title,
+            "url": url,
+            "version": version,
+            "updated_at": updated_at,
+            "groups": None if groups is None else tuple(groups),
+            "score": score,
+        }
+        found[interaction_id].append(stored(Context, values))
     return found
+
+
+def _passages(connection: Connection, hashes: Sequence[str]) -> Iterator[tuple[str, str]]:
+    return ((name, text) for some in chunks(hashes) for name, text in fetched(connection, _PASSAGES, some))
 
 
 def feedback_of(connection: Connection, traces: Iterable[Trace]) -> dict[Trace, tuple[Feedback, ...]]:
@@ -184,17 +260,19 @@ def feedback_of(connection: Connection, traces: Iterable[Trace]) -> dict[Trace, 
     events: dict[Trace, list[Feedback]] = defaultdict(list)
     for source, source_ids in by_source.items():
         for some in chunks(source_ids):
-            mine = and_(FEEDBACK.c.source == source, FEEDBACK.c.source_id.in_(some))
-            for row in connection.execute(select(FEEDBACK).where(mine)).mappings():
-                values = {name: row[name] for name in Feedback.model_fields}
-                values["kind"] = FeedbackKind(row["kind"])
-                events[Trace(source, row["source_id"])].append(Feedback(**values))
+            for source_id, *row in fetched(connection, _FEEDBACK, some, source=source):
+                values = dict(zip(Feedback.model_fields, row, strict=True))
+                values["kind"] = FeedbackKind(values["kind"])
+                events[Trace(source, source_id)].append(stored(Feedback, values))
     return {trace: in_order(some) for trace, some in events.items()}
 
 
-def _prompts_of(connection: Connection, hashes: set[str]) -> dict[str, PromptTemplate]:
-    rows = connection.execute(select(PROMPT).where(PROMPT.c.hash.in_(sorted(hashes)))) if hashes else ()
-    return {row.hash: PromptTemplate(**row.template) for row in rows}
+def _prompts_of(connection: Connection, hashes: Collection[str]) -> dict[str, PromptTemplate]:
+    return {
+        hash: PromptTemplate(**template)
+        for some in chunks(sorted(hashes))
+        for hash, template in fetched(connection, _PROMPTS, some)
+    }
 
 
 def drop_orphans(connection: Connection, passages: Iterable[str], prompts: Iterable[str]) -> int:

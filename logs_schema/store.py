@@ -280,7 +280,8 @@ def iter_records(
 
 def load_records(engine: Engine, ids: Sequence[str]) -> dict[str, RagRecord]:
     """Records by id, ordered by (occurred_at, id); ids that do not exist are left out."""
-    return {record.record_id: record for batch in iter_records(engine, ids=ids) for record in batch}
+    with engine.connect() as connection:
+        return load(connection, ids)
 
 
 def iter_unmined(engine: Engine, miner_version: str, batch: int = CHUNK) -> Iterator[list[str]]:
@@ -341,5 +342,6 @@ def _pages(engine: Engine, query: Select[Any], batch: int) -> Iterator[list[str]
             return
         yield [key.id for key in keys]
         last = keys[-1]
-        after = or_(moment > last.occurred_at, and_(moment == last.occurred_at, identifier > last.id))
-        page = query.where(after).order_by(moment, identifier).limit(batch)
+        # the first half lets every database begin at the index entry; the whole is (moment, identifier) > (…, …)
+        after = moment >= last.occurred_at, or_(moment > last.occurred_at, identifier > last.id)
+        page = query.where(*after).order_by(moment, identifier).limit(batch)

@@ -2,8 +2,7 @@
 
 import gc
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from itertools import chain
 from pathlib import Path
@@ -14,6 +13,7 @@ from sqlalchemy import Engine
 
 from logs_schema.coverage import Coverage, coverage_in, percent
 from logs_schema.errors import ConfigurationError, InputError
+from logs_schema.garbage import paused
 from logs_schema.importers.batch import Batch, Done, claim_waiting, save_batch, save_so_far
 from logs_schema.importers.fields import FIRST_YEAR, LAST_YEAR, reason_of
 from logs_schema.importers.formats import AUTO, check_name, recognise
@@ -133,7 +133,7 @@ def import_files(
     began = time.monotonic()
     stores = expand(chunks)
     how = _How(format, source, strict, rejects, occurred_at, clean)
-    with Tally() as tally, _collected_by_batch():
+    with Tally() as tally, paused():
         reports = [_import_file(engine, file, how, tally, track) for file in expand(files)]
         texts = import_texts(engine, stores, strict=strict, rejects=rejects, clean=clean, track=track)
         with engine.connect() as connection:
@@ -147,18 +147,6 @@ def import_files(
         replaced=dict(sorted(clean.counts.items())) if clean else {},
         seconds=round(time.monotonic() - began, 3),
     )
-
-
-@contextmanager
-def _collected_by_batch() -> Iterator[None]:
-    """Look for reference cycles once a batch: looking all the time takes a fifth of an import."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 class _How(NamedTuple):

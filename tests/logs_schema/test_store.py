@@ -9,6 +9,7 @@ from sqlalchemy import Engine, delete, event, select
 
 from logs_schema.documents import Version, latest_documents
 from logs_schema.errors import InputError
+from logs_schema.passages import Texts
 from logs_schema.records import Context, PromptTemplate, RagRecord, content_hash, record_id
 from logs_schema.rows import FINDING, INTERACTION, in_order
 from logs_schema.store import (
@@ -59,6 +60,38 @@ def test_records_read_back_as_they_were_saved(fresh: Callable[[], Engine], some:
     assert save_records(engine, list(reversed(some))) == SaveCounts(unchanged=len(some))
     assert snapshot(engine) == before
     engine.dispose()
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@given(st.lists(records, min_size=1, max_size=5, unique_by=lambda r: (r.source, r.source_id)))
+def test_what_is_read_back_is_what_validating_it_again_gives(
+    fresh: Callable[[], Engine], some: list[RagRecord]
+) -> None:
+    engine = fresh()
+    save_records(engine, some)
+    for one in load_records(engine, [each.record_id for each in some]).values():
+        again = RagRecord.model_validate_json(one.model_dump_json(warnings="error"))
+        assert (one, repr(one), one.content_hash) == (again, repr(again), again.content_hash)
+        assert one.model_copy(update={"tags": ("x",)}).model_fields_set == set(RagRecord.model_fields)
+    engine.dispose()
+
+
+def test_texts_stay_in_memory_up_to_a_size() -> None:
+    texts, read = Texts(40_000), []
+
+    def fetch(missing: list[str]) -> list[tuple[str, str]]:
+        read.extend(missing)
+        return [(name, name * 1000) for name in missing]
+
+    for _ in range(2):
+        assert texts.of("ab", fetch) == {"a": "a" * 1000, "b": "b" * 1000}
+    assert read == ["a", "b"]
+    for number in range(1000):
+        assert texts.of(["a", str(number)], fetch)["a"] == "a" * 1000
+    assert read.count("a") == 1  # asked for all the time
+    read.clear()
+    texts.of(["b", "0"], fetch)
+    assert read == ["0", "b"]
 
 
 @given(records)
