@@ -22,13 +22,13 @@ import sys
 from pathlib import Path
 from sqlalchemy import event
 from logs_schema.coverage import coverage_report
-from logs_schema.store import iter_unmined, open_store
+from logs_schema.store import iter_records, iter_unmined, open_store
 
 engine, rounds, most = open_store(sys.argv[1]), 0, 0
 while not Path(sys.argv[2]).exists():
-    ids = [record.record_id for batch in iter_unmined(engine, "x") for record in batch]
+    ids = [identifier for batch in iter_unmined(engine, "x") for identifier in batch]
     assert len(ids) == len(set(ids)) and len(ids) >= most, (len(ids), most)
-    assert all(len(record.contexts) == 2 for batch in iter_unmined(engine, "x") for record in batch)
+    assert all(len(record.contexts) == 2 for batch in iter_records(engine) for record in batch)
     assert coverage_report(engine).coverage.records >= len(ids)
     most, rounds = len(ids), rounds + 1
 print(rounds, most)
