@@ -18,7 +18,9 @@ def _as_utc(moment: datetime) -> datetime:
     try:
         if moment.tzinfo is UTC:
             return moment
-        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+        # most have an offset of nothing, of another class
+        here = moment.tzinfo is None or not moment.utcoffset()
+        return moment.replace(tzinfo=UTC) if here else moment.astimezone(UTC)
     except OverflowError as error:
         raise ValueError("the time is out of range") from error
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from datetime import UTC, datetime
 from functools import lru_cache, partial
 from itertools import islice, zip_longest
+from operator import attrgetter
 from typing import Any, TypeVar
 
 from sqlalchemy import BindParameter, Connection, Dialect, Select, Table, bindparam, delete, exists, select, update
@@ -62,6 +63,7 @@ SAME_COLUMNS = (
     *("latency_ms", "prompt_tokens", "completion_tokens", "session_id", "user_id", "error"),
 )
 """Fields of RagRecord that are columns of the same name and type."""
+_same_columns = attrgetter(*SAME_COLUMNS)
 EARLIEST = datetime.min.replace(tzinfo=UTC)
 _KEYS: BindParameter[str] = bindparam("keys", expanding=True)
 _RECORD = tuple(RagRecord.model_fields)[:-1]
@@ -82,6 +84,8 @@ _PASSAGES = select(PASSAGE.c.hash, PASSAGE.c.text).where(PASSAGE.c.hash.in_(_KEY
 _FEEDBACK = select(FEEDBACK.c.source_id, *(FEEDBACK.c[name] for name in Feedback.model_fields)).where(
     FEEDBACK.c.source == bindparam("source"), FEEDBACK.c.source_id.in_(_KEYS)
 )
+_CONTENT_HASHES = select(INTERACTION.c.id, INTERACTION.c.content_hash).where(INTERACTION.c.id.in_(_KEYS))
+_LINES = select(INTERACTION.c.line_hash, INTERACTION.c.id).where(INTERACTION.c.line_hash.in_(_KEYS))
 _PROMPTS = select(PROMPT.c.hash, PROMPT.c.template).where(PROMPT.c.hash.in_(_KEYS))
 _FIELDS: dict[type[Value], set[str]] = {model: set(model.model_fields) for model in (RagRecord, Context, Feedback)}
 _TEXTS = Texts(48 << 20)
@@ -96,7 +100,7 @@ def put(connection: Connection, table: Table, rows: Iterable[dict[str, Any]], *,
     # converted here, a column at a time: SQLAlchemy takes several times as long for every row
     columns = [[row[name] for row in batch] for name in names]
     converted = [
-        column if convert is None else [convert(value) for value in column]
+        column if convert is None or column.count(None) == len(column) else list(map(convert, column))
         for column, convert in zip(columns, converters, strict=True)
     ]
     values = list(zip(*converted, strict=True))
@@ -168,7 +172,7 @@ def interaction_row(
 ) -> dict[str, Any]:
     """Row of `interaction`."""
     return {
-        **{name: getattr(record, name) for name in SAME_COLUMNS},
+        **dict(zip(SAME_COLUMNS, _same_columns(record), strict=True)),
         "line_hash": line_hash,
         "id": record.record_id,
         "content_hash": content_hash,
@@ -289,11 +293,12 @@ def drop_orphans(connection: Connection, passages: Iterable[str], prompts: Itera
 
 def content_hashes(connection: Connection, ids: Sequence[str]) -> dict[str, str]:
     """Content hash of each of the records that exists."""
-    found: dict[str, str] = {}
-    for some in chunks(ids):
-        query = select(INTERACTION.c.id, INTERACTION.c.content_hash).where(INTERACTION.c.id.in_(some))
-        found |= {row.id: row.content_hash for row in connection.execute(query)}
-    return found
+    return {name: hash for some in chunks(ids) for name, hash in fetched(connection, _CONTENT_HASHES, some)}
+
+
+def records_of_lines(connection: Connection, hashes: Iterable[str]) -> dict[str, str]:
+    """Hash of a log line → the record that is as it says, of those lines that the store holds so."""
+    return {hash: name for some in chunks(hashes) for hash, name in fetched(connection, _LINES, some)}
 
 
 def rehash(connection: Connection, traces: Iterable[Trace]) -> None:

@@ -116,11 +116,13 @@ def save_in(
     stored_feedback = feedback_of(connection, given)
     merged = {trace: _merge(stored_feedback.get(trace, ()), events[trace]) for trace in given}
     full = [_with_feedback(record, merged[trace]) for trace, record in sorted(given.items())]
-    before = content_hashes(connection, [record.record_id for record in full])
-    hashes = {record.record_id: record.content_hash for record in full}
-    changed = [record for record in full if before.get(record.record_id) != hashes[record.record_id]]
-    replaced = [record.record_id for record in changed if record.record_id in before]
-    as_before = hashes.keys() - {record.record_id for record in changed}
+    by_id = {record.record_id: record for record in full}
+    before = content_hashes(connection, list(by_id))
+    hashes = {name: record.content_hash for name, record in by_id.items()}
+    updates = {name: record for name, record in by_id.items() if before.get(name) != hashes[name]}
+    changed = list(updates.values())
+    replaced = [name for name in updates if name in before]
+    as_before = hashes.keys() - updates.keys()
 
     put(connection, PROMPT, {r.prompt.hash: prompt_row(r.prompt) for r in changed if r.prompt}.values(), replace=False)
     texts = {context.text for record in changed for context in record.contexts}
@@ -133,7 +135,7 @@ def save_in(
     put(
         connection,
         INTERACTION,
-        [interaction_row(r, hashes[r.record_id], lines.get(r.record_id), imported_at) for r in changed],
+        [interaction_row(record, hashes[name], lines.get(name), imported_at) for name, record in updates.items()],
         replace=True,
     )
     put(connection, CONTEXT, [row for record in changed for row in context_rows(record, passages)], replace=False)

@@ -13,7 +13,7 @@ AS_THEY_ARE = (
     *("completion_tokens", "error"),
 )
 
-OF_CONTEXTS = tuple(Context.model_fields)
+OF_CONTEXTS = Context.model_fields.keys()
 
 
 def looks(value: dict[str, Any]) -> bool:
@@ -75,10 +75,10 @@ def context_of(value: Any) -> Any:
         return {"text": value}
     if not isinstance(value, dict):
         return value
-    known = {name: value[name] for name in OF_CONTEXTS if name in value}
+    known = dict(value) if value.keys() <= OF_CONTEXTS else {name: value[name] for name in OF_CONTEXTS & value.keys()}
     known.setdefault("text", "")
     for name in ("doc_id", "version"):
-        if name in known:
+        if not isinstance(known.get(name, ""), str) or not known.get(name, "."):
             known[name] = text_of(known[name])
     return known
 

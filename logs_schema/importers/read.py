@@ -52,11 +52,16 @@ class Line(NamedTuple):
     value: dict[str, Any] | None
     reason: str | None
     text: str
-    """Beginning of the line, for the rejects file."""
+    """Beginning of the line where there is no `data`; see `excerpt`."""
     size: int = 0
     """Bytes of the line, as far as it was read."""
     data: bytes = b""
     """The line itself; empty when it has no bytes of its own, as a row of a Parquet file, or no value."""
+
+    @property
+    def excerpt(self) -> str:
+        """Its beginning, for people."""
+        return self.text or _beginning(self.data)
 
 
 def expand(files: Sequence[str]) -> list[str]:
@@ -207,21 +212,24 @@ def _value(data: bytes) -> Any:
 
 
 def _parsed(number: int, data: bytes, whole: bool, limit: int) -> Line:
-    excerpt = data[: EXCERPT * 4].decode("utf-8", "replace").strip()[:EXCERPT]
     if not whole:
-        return Line(number, None, f"longer than {limit:,} bytes", excerpt)
+        return Line(number, None, f"longer than {limit:,} bytes", _beginning(data))
     try:
         value = _value(data)
         if not isinstance(value, dict):
-            return Line(number, None, "not a JSON object", excerpt)
+            return Line(number, None, "not a JSON object", _beginning(data))
         if data.count(b"{") + data.count(b"[") > DEPTH_LIMIT or (b"\\u" in data and SUSPICIOUS.search(data)):
             check(value)
     except UnicodeDecodeError as error:
-        return Line(number, None, f"not UTF-8 at byte {error.start}", excerpt)
+        return Line(number, None, f"not UTF-8 at byte {error.start}", _beginning(data))
     except json.JSONDecodeError as error:
-        return Line(number, None, f"not JSON: {error.msg} at character {error.pos}", excerpt)
+        return Line(number, None, f"not JSON: {error.msg} at character {error.pos}", _beginning(data))
     except RecursionError:
-        return Line(number, None, f"nested deeper than {DEPTH_LIMIT}", excerpt)
+        return Line(number, None, f"nested deeper than {DEPTH_LIMIT}", _beginning(data))
     except ValueError as error:
-        return Line(number, None, str(error), excerpt)
-    return Line(number, value, None, excerpt, len(data), data)
+        return Line(number, None, str(error), _beginning(data))
+    return Line(number, value, None, "", len(data), data)
+
+
+def _beginning(data: bytes) -> str:
+    return data[: EXCERPT * 4].decode("utf-8", "replace").strip()[:EXCERPT]

@@ -43,7 +43,7 @@ class Rejects:
             return
         if self._stream is None:
             self._stream = self._open(self._partial(self.path))
-        told = {"reason": self._clean(reason)[:REASON], "text": self._clean(line.text)}
+        told = {"reason": self._clean(reason)[:REASON], "text": self._clean(line.excerpt)}
         entry = {"file": self.file, "line": line.number, **told}
         if self.count > KEPT:
             entry |= {"reason": f"from here on only counted: {KEPT:,} are kept", "text": ""}

@@ -10,12 +10,12 @@ from datetime import datetime
 from functools import cache
 from pathlib import Path
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection
 
 from logs_schema.importers.read import Line
 from logs_schema.pii.replace import Cleaner
 from logs_schema.records import content_hash
-from logs_schema.rows import INTERACTION, chunks
+from logs_schema.rows import records_of_lines
 
 PACKAGE = Path(__file__).parents[1]
 
@@ -33,13 +33,7 @@ def line_hash(way: bytes, line: Line) -> str | None:
 
 def records_of(connection: Connection, hashes: Iterable[str | None]) -> dict[str, str]:
     """Hash of a line → the record that is as it says, of those lines that the store holds so."""
-    found: dict[str, str] = {}
-    for some in chunks({hash for hash in hashes if hash}):
-        rows = connection.execute(
-            select(INTERACTION.c.line_hash, INTERACTION.c.id).where(INTERACTION.c.line_hash.in_(some))
-        )
-        found |= {row.line_hash: row.id for row in rows}
-    return found
+    return records_of_lines(connection, sorted({hash for hash in hashes if hash}))
 
 
 @cache

@@ -14,9 +14,10 @@ from logs_schema.errors import InputError
 
 PIECE = 1 << 16
 """Bytes read at a time."""
-RATIO_LIMIT = 1000
+RATIO_LIMIT = 300
 """How many times its size a file may unpack to, once it is past `RATIO_FROM`: logs reach 5 to 100."""
-RATIO_FROM = 256 << 20
+RATIO_FROM = 16 << 20
+"""Bytes: low, for a bomb costs time too. So many blank lines take some four seconds to go through."""
 TOTAL_LIMIT = 1 << 40
 """Bytes that one file may unpack to."""
 WINDOW_LOG = 27
