@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, insert
 
-from logs_schema import export, frames
+from logs_schema import export, frames, rows
 from logs_schema.errors import ConfigurationError
 from logs_schema.export import export_parquet
 from logs_schema.forgetting import REVIEW
+from logs_schema.passages import Texts
 from logs_schema.records import Context, Message, PromptTemplate, RagRecord
 from logs_schema.rows import FINDING
 from logs_schema.store import load_records, save_records
@@ -63,6 +64,7 @@ def test_the_file_holds_the_joined_store(engine: Engine, tmp_path: Path) -> None
 
 def test_memory_does_not_grow_with_the_store(engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(export, "GROUP", 50)
+    monkeypatch.setattr(rows, "_TEXTS", Texts(0))  # what it may hold is bounded, and more than this
     long = "word " * 400
 
     def peak() -> int:
