@@ -41,7 +41,7 @@ from logs_schema.tables import (
 T = TypeVar("T")
 V = TypeVar("V", bound=Value)
 _Convert = Callable[[Any], Any] | None
-_Query = tuple[str, Sequence[str] | None, list[str], Sequence[_Convert]]
+_Query = tuple[str, Sequence[str] | None, list[str]]
 _fill = object.__setattr__
 
 INTERACTION: Table = Interaction.__table__  # type: ignore[attr-defined]
@@ -127,11 +127,12 @@ def _insert(
 def fetched(connection: Connection, query: Select[Any], keys: Sequence[str], **others: str) -> list[tuple[Any, ...]]:
     """Rows of a query of this module for `keys`, converted as `put` does it: a column at a time."""
     size = 1 << (len(keys) - 1).bit_length()
-    sql, order, names, converters = _query(connection.dialect, query, size, tuple(others))
+    sql, order, names = _query(connection.dialect, query, size, tuple(others))
     # filled up with the last key, so that there are ten statements of each query and not five hundred
     given = others | dict(zip_longest(names, keys, fillvalue=keys[-1]))
     result = connection.exec_driver_sql(sql, tuple(given[name] for name in order) if order else given)
     columns = list(zip(*result.cursor.fetchall(), strict=True))
+    converters = _converters(connection.dialect, query, tuple(column[1] for column in result.cursor.description))
     result.close()
     for at, convert in enumerate(converters if columns else ()):
         if convert and columns[at].count(None) < len(columns[at]):
@@ -141,12 +142,17 @@ def fetched(connection: Connection, query: Select[Any], keys: Sequence[str], **o
 
 @lru_cache(1000)
 def _query(dialect: Dialect, query: Select[Any], count: int, others: tuple[str, ...]) -> _Query:
-    """(SQL for so many keys, order of all parameters if by position, names of the keys, what converts each column)."""
+    """(SQL for so many keys, order of all parameters if by position, names of the keys)."""
     given = {"keys": [""] * count, **dict.fromkeys(others, "")}
     state = query.compile(dialect=dialect).construct_expanded_state(given)
+    return state.statement, state.positiontup, state.parameter_expansion["keys"]
+
+
+@lru_cache(100)
+def _converters(dialect: Dialect, query: Select[Any], codes: tuple[object, ...]) -> list[_Convert]:
+    """What makes values of what the driver gives, of each column; `codes` is what the driver calls their types."""
     types = [column.type.dialect_impl(dialect) for column in query.selected_columns]
-    converters = [kind.result_processor(dialect, None) for kind in types]
-    return state.statement, state.positiontup, state.parameter_expansion["keys"], converters
+    return [kind.result_processor(dialect, code) for kind, code in zip(types, codes, strict=True)]
 
 
 def stored(model: type[V], values: dict[str, Any]) -> V:
