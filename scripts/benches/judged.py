@@ -129,7 +129,7 @@ def cross_validated(
         fitted = fit_combination(
             [rows[n] for n in train], [judged.labels[n] for n in train], measures, strength=strength
         )
-        for n in np.flatnonzero(at == fold):
+        for n in np.flatnonzero(at == fold).tolist():
             logits[n] = fitted.logit(rows[n])
     return logits
 
