@@ -14,6 +14,7 @@ import resource
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -153,8 +154,9 @@ def nightly(folder: Path, count: int, encoder: str) -> None:
             texts = sorted({context.text for record in records for context in record.contexts})
             kept_vectors(store, sentence_encoder(encoder), encoder)(texts)
         store.dispose()
-        with multiprocessing.get_context("spawn").Pool(1) as pool:
-            seconds, refined, peak = pool.apply(_mine, (url, encoder))
+        spawn = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(1, mp_context=spawn) as pool:  # one that may have processes of its own
+            seconds, refined, peak = pool.submit(_mine, url, encoder).result()
     print(
         f"\nNightly run, {count:,} new records with {3 * count:,} passages, {CORES} processes"
         f"{f', encoder {encoder}, vectors of passages kept' if encoder else ''}: {seconds:.0f} s, "
