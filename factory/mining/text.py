@@ -20,7 +20,8 @@ _NO_SPACES = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 _LETTER = rf"[^\W\d_{_NO_SPACES}]"
 _MARK = "[\u0300-\u036f]"
 _TOKEN = re.compile(
-    rf"(?P<number>\d+(?:[.,]\d+)*(?:(?:st|nd|rd|th)\b)?)"
+    rf"(?P<plain>[A-Za-z]+(?=[ ,](?!['’‘´`])))"
+    rf"|(?P<number>\d+(?:[.,]\d+)*(?:(?:st|nd|rd|th)\b)?)"
     rf"|(?P<short>(?<!\w)(?:{_LETTER}\.){{2,}})"
     rf"|(?P<single>[{_NO_SPACES}])"
     rf"|(?P<word>{_LETTER}+(?:{_MARK}+{_LETTER}*)*(?:\s?['’‘´`]\s?(?:s|t|re|ve|ll|d|m)(?!\w))?)"
@@ -31,6 +32,8 @@ _SENTENCE_END = re.compile(
 _LIST_MARK = re.compile(r"\s*(?:(?:\d{1,2}[.)]|[-*•–]|#{1,6})\s+)*")
 _NEAR = 50
 """Characters around a full stop that decide whether it ends a sentence."""
+LATELY = 32
+"""Texts whose words and sentences stay in memory: those of the record at hand are asked for again and again."""
 _IRREGULAR = {"ca": "can", "wo": "will", "sha": "shall"}
 
 
@@ -91,12 +94,15 @@ def normalise(text: str) -> str:
     return text
 
 
-def tokens(text: str) -> list[Token]:
+@lru_cache(maxsize=LATELY)
+def tokens(text: str) -> tuple[Token, ...]:
     """Words and numbers in order, with offsets into `text`; "doesn't" gives `do` and `not`, both over its span."""
     found: list[Token] = []
     for match in _TOKEN.finditer(text):
-        found += [Token(norm, match.start(), match.end()) for norm in _norms(match.group(), match.lastgroup or "word")]
-    return found
+        start, end = match.span()
+        for norm in _norms(match.group(), match.lastgroup or "word"):
+            found.append(Token(norm, start, end))
+    return tuple(found)
 
 
 def numbers(text: str) -> list[Token]:
@@ -109,12 +115,13 @@ def content_words(text: str) -> list[Token]:
     return [token for token in tokens(text) if token.is_content]
 
 
-def sentences(text: str) -> list[Sentence]:
+@lru_cache(maxsize=LATELY)
+def sentences(text: str) -> tuple[Sentence, ...]:
     """Sentences and list items in order; stretches without a word or a figure are left out."""
-    return list(_sentences(text))
+    return tuple(_sentences(text))
 
 
-def by_sentence(found: list[Token], places: Sequence[Sentence]) -> list[list[Token]]:
+def by_sentence(found: Sequence[Token], places: Sequence[Sentence]) -> list[Sequence[Token]]:
     """The tokens of each sentence, for tokens and sentences in order."""
     starts = [token.start for token in found]
     return [found[bisect_left(starts, place.start) : bisect_left(starts, place.end)] for place in places]
