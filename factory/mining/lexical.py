@@ -42,7 +42,7 @@ def texts_of(contexts: Iterable[Context]) -> list[tuple[str, str]]:
 
 @lru_cache(maxsize=1024)
 def read(record: RagRecord, house: HouseSettings) -> Reading:
-    """Compare response and query of a record with its passages; cached, because every stage and the diagnosis need it."""
+    """Compare response and query of a record with its passages; cached: stages and diagnosis need it."""
     texts = texts_of(record.contexts)
     abstention = read_abstention(record.response, house.abstention)
     only = abstention.claims if abstention.abstains else None
