@@ -5,7 +5,7 @@ index holds words only; texts are read from the store when a passage is among th
 such question comes up, once a mining run.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -107,7 +107,7 @@ class Corpus:
             texts = self._texts(some)
             for place in (place for place in some if place in texts):
                 words = passage(texts[place], place.title or "").places
-                if not any(sum(map(one.__contains__, words)) >= SAME * len(words) for one in had):
+                if not any(_holds(one, words) for one in had):
                     yield place, texts[place]
 
     def _texts(self, places: Sequence[Place]) -> dict[Place, str]:
@@ -159,6 +159,17 @@ class Corpus:
         edge = len(scores) - min(BEST + MOST_HAD, len(scores))
         best = np.argpartition(scores, edge)[edge:]
         return [self._places[n] for n in sorted(best, key=lambda n: (-scores[n], n)) if scores[n] > 0]
+
+
+def _holds(one: Mapping[str, int], words: Collection[str]) -> bool:
+    """Whether it has the share `SAME` of the words; most often a few of them tell that it has not."""
+    left, enough = len(words), SAME * len(words)
+    for word in words:
+        if word not in one:
+            left -= 1
+            if left < enough:
+                return False
+    return True
 
 
 def _closest(found: Sequence[tuple[Place, str]], record: RagRecord, correction: str | None) -> Hit | None:

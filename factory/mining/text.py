@@ -20,7 +20,7 @@ _NO_SPACES = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 _LETTER = rf"[^\W\d_{_NO_SPACES}]"
 _MARK = "[\u0300-\u036f]"
 _TOKEN = re.compile(
-    rf"(?P<plain>[A-Za-z]+(?=[ ,](?!['’‘´`])))"
+    rf"(?P<plain>[A-Za-z]+(?: [A-Za-z]+)*(?=[ ,](?!['’‘´`])))"
     rf"|(?P<number>\d+(?:[.,]\d+)*(?:(?:st|nd|rd|th)\b)?)"
     rf"|(?P<short>(?<!\w)(?:{_LETTER}\.){{2,}})"
     rf"|(?P<single>[{_NO_SPACES}])"
@@ -100,8 +100,13 @@ def tokens(text: str) -> tuple[Token, ...]:
     found: list[Token] = []
     for match in _TOKEN.finditer(text):
         start, end = match.span()
-        for norm in _norms(match.group(), match.lastgroup or "word"):
-            found.append(Token(norm, start, end))
+        if match.lastgroup == "plain":
+            for word in match.group().split(" "):
+                end = start + len(word)
+                found.append(Token(_norm(word), start, end))
+                start = end + 1
+        else:
+            found += [Token(norm, start, end) for norm in _norms(match.group(), match.lastgroup or "word")]
     return tuple(found)
 
 
@@ -162,7 +167,12 @@ def _trimmed(text: str, start: int, end: int) -> Iterator[Sentence]:
         yield Sentence(start, start + len(stripped))
 
 
-@lru_cache(maxsize=200_000)
+@lru_cache(maxsize=100_000)
+def _norm(word: str) -> str:
+    return _norms(word, "word")[0]
+
+
+@lru_cache(maxsize=100_000)
 def _norms(raw: str, kind: str) -> tuple[str, ...]:
     if kind == "number":
         figure = raw.rstrip("stndrh")
