@@ -114,6 +114,12 @@ def whole(judged: Sequence[Claim]) -> dict[str, float]:
     return measured
 
 
+def alone(claim: Claim) -> dict[str, float]:
+    """The same of one sentence."""
+    return dict(zip(_NAMES, claim.measures * 2, strict=True))
+
+
+_NAMES = (*Measures._fields, *(f"{name}_worst" for name in Measures._fields))
 FAULTS = frozenset({"rarest", "figures", "names", "negation"})
 """Measures that speak against a sentence; all others speak for it."""
 
@@ -127,40 +133,34 @@ def _claim(
     weights = {word: idf(word) for word in words}
     total, length = sum(weights.values()), sum(weights[word] for word in words)
     absent = weights.keys() - held
-    best = Near(0.0, None, 0.0, 0.0, 0)
-    context = None
     runs = _Runs(len(norms))
-    for rank, one in enumerate(found):
+    near = []
+    for one in found:
         rows = [one.places.get(word, 0) for word in norms]
         runs.add(rows)
-        near = _near(rows, words, weights, one)
-        if near.sentence > best.sentence:
-            context = rank
-            best = best._replace(sentence=near.sentence, at=near.at)
-        best = best._replace(
-            window=max(best.window, near.window),
-            chain=max(best.chain, near.chain),
-            order=max(best.order, near.order),
-        )
+        near.append(_near(rows, words, weights, one))
+    sentence = max((one.sentence for one in near), default=0.0)
+    context = next((rank for rank, one in enumerate(near) if one.sentence == sentence), None) if sentence else None
+    at = near[context].at if context is not None else None
     coverage = 1 - sum(weight for word, weight in weights.items() if word in absent) / total
     pairs = runs.pairs(coverage)
     names = {token.norm for token in content if text[token.start].isupper() and token.start > place.start}
     closest = found[context] if context is not None else None
     measures = Measures(
         coverage=coverage,
-        sentence=best.sentence / total,
-        window=best.window / total,
+        sentence=sentence / total,
+        window=max((one.window for one in near), default=0.0) / total,
         pairs=pairs,
         triples=runs.triples(pairs),
-        order=best.order / len(norms),
-        chain=best.chain / length,
+        order=max((one.order for one in near), default=0) / len(norms),
+        chain=max((one.chain for one in near), default=0.0) / length,
         rarest=max((weights[word] for word in absent), default=0.0),
         figures=float(any(word[0].isdigit() for word in absent)),
         names=len(names & absent) / len(names) if names else 0.0,
-        negation=float(closest is not None and best.at is not None and _contradicts(within, closest, best.at)),
+        negation=float(closest is not None and at is not None and _contradicts(within, closest, at)),
     )
     written = dict.fromkeys(text[token.start : token.end] for token in content if token.norm in absent)
-    where = closest.sentences[best.at] if closest and best.at is not None else None
+    where = closest.sentences[at] if closest and at is not None else None
     return Claim(place, measures, length, context, where, tuple(written), norms)
 
 

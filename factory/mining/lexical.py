@@ -12,7 +12,7 @@ from typing import NamedTuple
 from factory.mining.abstention import Abstention, read_abstention
 from factory.mining.answers import Answer, answer_in, of_the_whole
 from factory.mining.citations import Citation, citations, cited_sentences, without_citations
-from factory.mining.claims import Claim, claims, whole
+from factory.mining.claims import Claim, alone, claims, whole
 from factory.mining.combination import Combination, Fit, shipped
 from factory.mining.passage import Passage, passages
 from factory.mining.text import by_sentence, tokens
@@ -99,7 +99,7 @@ def answered(answer: Answer) -> float:
 
 def claimed(claim: Claim) -> float:
     """Faithfulness of one claim for itself, by words alone."""
-    return shipped("lexical").faithfulness.probability(whole([claim]))
+    return shipped("lexical").faithfulness.probability(alone(claim))
 
 
 def scores_of(record: RagRecord, reading: Reading, judge: Fit, extra: dict[str, float] | None = None) -> Scores:
