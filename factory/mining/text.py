@@ -34,6 +34,8 @@ _NEAR = 50
 """Characters around a full stop that decide whether it ends a sentence."""
 LATELY = 32
 """Texts whose words and sentences stay in memory: those of the record at hand are asked for again and again."""
+_new = tuple.__new__
+"""Makes a token twice as fast as its class does."""
 _IRREGULAR = {"ca": "can", "wo": "will", "sha": "shall"}
 
 
@@ -103,7 +105,7 @@ def tokens(text: str) -> tuple[Token, ...]:
         if match.lastgroup == "plain":
             for word in match.group().split(" "):
                 end = start + len(word)
-                found.append(Token(_norm(word), start, end))
+                found.append(_new(Token, (_norm(word), start, end)))
                 start = end + 1
         else:
             found += [Token(norm, start, end) for norm in _norms(match.group(), match.lastgroup or "word")]
@@ -150,11 +152,11 @@ def _ends(text: str, start: int, match: re.Match[str]) -> bool:
     before = text[max(start, match.start() - _NEAR) : match.start()]
     if before.endswith(" "):
         return True
-    word = before.split()[-1].lower().lstrip("(\"'") if before.split() else ""
+    word = "".join(before.rsplit(None, 1)[-1:]).lower().lstrip("(\"'")
     rest = text[match.end() : match.end() + _NEAR].lstrip(" \t")
     if word in ABBREVIATIONS or (len(word) == 1 and word.isalpha()) or (word.isdigit() and before.strip() == word):
         return False
-    return not (re.fullmatch(r"(?:\w\.)+\w", word) and not rest[:1].isupper()) and not rest[:1].islower()
+    return rest[:1].isupper() or not (rest[:1].islower() or re.fullmatch(r"(?:\w\.)+\w", word))
 
 
 def _trimmed(text: str, start: int, end: int) -> Iterator[Sentence]:
