@@ -37,15 +37,23 @@ class Processes:
         context = multiprocessing.get_context("spawn")
         self._pool = ProcessPoolExecutor(count, mp_context=context, initializer=_start, initargs=(ready, given))
 
-    def submit(self, work: Callable[[T], R], item: T) -> Callable[[], R]:
-        """Have a piece of work done; what is returned waits for what the work gives.
+    def submit(self, work: Callable[[T], R], item: T) -> Future[R]:
+        """Have a piece of work done; `result` waits for what it gives.
 
         Raises:
-            FactoryError: a process died; also where it waits.
+            FactoryError: a process died.
         """
         with self._told(), _no_ctrl_c():
-            future = self._pool.submit(work, item)
-        return lambda: self._result(future)
+            return self._pool.submit(work, item)
+
+    def result(self, future: Future[R]) -> R:
+        """What a piece of work gave.
+
+        Raises:
+            FactoryError: a process died.
+        """
+        with self._told():
+            return future.result()
 
     def in_order(self, work: Callable[[T], R], items: Iterable[T]) -> Generator[R]:
         """What the work gives for each item.
@@ -53,17 +61,13 @@ class Processes:
         Raises:
             FactoryError: a process died.
         """
-        waiting: deque[Callable[[], R]] = deque()
+        waiting: deque[Future[R]] = deque()
         for item in items:
             waiting.append(self.submit(work, item))
             if len(waiting) >= self._ahead:
-                yield waiting.popleft()()
+                yield self.result(waiting.popleft())
         while waiting:
-            yield waiting.popleft()()
-
-    def _result(self, future: Future[R]) -> R:
-        with self._told():
-            return future.result()
+            yield self.result(waiting.popleft())
 
     @contextmanager
     def _told(self) -> Iterator[None]:

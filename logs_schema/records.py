@@ -201,7 +201,7 @@ class RagRecord(Value):
         numbers = (self.latency_ms, *(c.score for c in self.contexts), *(e.value for e in self.feedback))
         if not all(map(_written_alike, numbers)):
             return content_hash(self.model_dump(mode="json", include=fields))
-        told = {name: value for name, value in self.__dict__.items() if fields is None or name in fields}
+        told = {name: self.__dict__[name] for name in fields or self.__dict__}
         if "contexts" in told:
             told["contexts"] = [context.__dict__ for context in self.contexts]
         written = orjson.dumps(told, default=attrgetter("__dict__"), option=orjson.OPT_SORT_KEYS | orjson.OPT_UTC_Z)

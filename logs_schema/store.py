@@ -203,6 +203,8 @@ def set_feedback_in(
 
 def _merge(stored: Sequence[Feedback], given: Sequence[Feedback]) -> tuple[Feedback, ...]:
     """Events by identifier; one that is known to be older than the stored one does not replace it."""
+    if not stored and not given:
+        return ()
     events = {event.identifier: event for event in stored}
     for event in given:
         known = events.get(event.identifier)

@@ -1,7 +1,8 @@
 """Batches of log lines with what they say, read while the ones before them are written."""
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from typing import NamedTuple
 
 from sqlalchemy import Engine
@@ -13,7 +14,8 @@ from logs_schema.pii.replace import Cleaner
 from logs_schema.processes import AHEAD, Processes
 
 ALONE = 4
-"""Batches that are read here before a process is started for the others, which takes about a second."""
+"""Batches of an import before processes are started for the others: that takes a second, during which more of them
+are read here."""
 DIED = (
     "A process that reads log lines died, perhaps for want of memory. What was imported is kept: import the files "
     "again, with `workers = 0` under [imports] if it happens again."
@@ -30,7 +32,7 @@ class Ahead(NamedTuple):
 
 
 class Readers:
-    """Reads what the store does not hold yet of the batches that are still to be written."""
+    """Processes that read those lines of the batches to come that the store does not hold."""
 
     def __init__(self, engine: Engine, clean: Cleaner | None, workers: int) -> None:
         """Start nothing yet; without workers nothing is read ahead."""
@@ -39,35 +41,39 @@ class Readers:
         self._workers = workers
         self._alone = ALONE
         self._processes: Processes | None = None
+        self._started: Future[list[Read]] | None = None
 
-    def batches(self, batches: Iterator[list[Line]], way: Way) -> Iterator[Ahead]:
+    def batches(self, batches: Iterable[list[Line]], way: Way) -> Iterator[Ahead]:
         """The batches of a file, in their order."""
         seed = way_of_reading(way.format, way.source, way.occurred_at, self._clean)
         waiting: deque[Callable[[], Ahead]] = deque()
         for lines in batches:
-            hashes = [line_hash(seed, line) for line in lines]
-            if self._workers and not self._alone:
-                waiting.append(self._reading(lines, hashes, way))
-                if len(waiting) > AHEAD * self._workers:
-                    yield waiting.popleft()()
-            else:
-                self._alone -= 1
-                yield Ahead(lines, hashes, {})
+            waiting.append(self._asked(lines, [line_hash(seed, line) for line in lines], way))
+            while len(waiting) > (AHEAD * self._workers if self._at_work else 0):
+                yield waiting.popleft()()
         while waiting:
             yield waiting.popleft()()
 
-    def _reading(self, lines: list[Line], hashes: list[str | None], way: Way) -> Callable[[], Ahead]:
-        """Have a batch read; what is returned waits for it."""
+    def _asked(self, lines: list[Line], hashes: list[str | None], way: Way) -> Callable[[], Ahead]:
+        """Have a batch read, where that is worth it; what is returned waits for it."""
         with self._engine.connect() as connection:
-            known = records_of(connection, hashes)
+            known = records_of(connection, hashes) if self._workers else {}
         new = [place for place, hash in enumerate(hashes) if hash not in known]
-        if not new:
-            return lambda: Ahead(lines, hashes, {})
-        if self._processes is None:
+        if new and self._alone:
+            self._alone -= 1
+        elif new and self._workers and self._processes is None:
             given = (self._engine.url.drivername, self._clean)
             self._processes = Processes(self._workers, make_ready, given, DIED)
-        found = self._processes.submit(read_all, (way, [lines[place] for place in new]))
-        return lambda: Ahead(lines, hashes, dict(zip(new, found(), strict=True)))
+            self._started = self._processes.submit(read_all, (way, []))
+        if not new or not self._processes or not self._at_work:
+            return lambda: Ahead(lines, hashes, {})
+        processes, found = self._processes, self._processes.submit(read_all, (way, [lines[place] for place in new]))
+        return lambda: Ahead(lines, hashes, dict(zip(new, processes.result(found), strict=True)))
+
+    @property
+    def _at_work(self) -> bool:
+        """Whether the processes have started."""
+        return self._started is not None and self._started.done()
 
     def close(self) -> None:
         """End the processes."""

@@ -236,7 +236,7 @@ def valued(line: Line) -> Line:
         return _refused(line, f"nested deeper than {DEPTH_LIMIT}")
     except ValueError as error:
         return _refused(line, str(error))
-    return line._replace(value=value)
+    return Line(line.number, value, None, line.text, line.size, data)
 
 
 def _refused(line: Line, reason: str) -> Line:

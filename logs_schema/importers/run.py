@@ -34,7 +34,7 @@ from logs_schema.store import writing
 from logs_schema.tables import now
 from logs_schema.visible import visible
 
-SWEEP = 8
+SWEEP = 32
 """Batches between two looks for reference cycles among what is young: few are made."""
 
 
