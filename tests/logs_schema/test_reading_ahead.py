@@ -156,7 +156,7 @@ def test_a_killed_process_is_told_in_one_sentence(small_batches: None, engine: E
 
     rng = random.Random(1)
     file = write_lines(tmp_path / "x.jsonl", [line(rng, n) for n in range(200)])
-    with pytest.raises(FactoryError, match="A process that reads log lines died.*import the files again"):
+    with pytest.raises(FactoryError, match=r"A process that reads log lines died.*import the files again"):
         import_files(engine, [file], workers=1, track=track, rejects=tmp_path / "rejects")
     assert not (tmp_path / "rejects").exists() or not list((tmp_path / "rejects").iterdir())
     assert import_files(engine, [file]).files[0].read == 200
