@@ -68,7 +68,12 @@ class Readers:
         if not new or not self._processes or not self._at_work:
             return lambda: Ahead(lines, hashes, {})
         processes, found = self._processes, self._processes.submit(read_all, (way, [lines[place] for place in new]))
-        return lambda: Ahead(lines, hashes, dict(zip(new, processes.result(found), strict=True)))
+
+        def waited() -> Ahead:
+            read: list[Read] = processes.result(found)
+            return Ahead(lines, hashes, dict(zip(new, read, strict=True)))
+
+        return waited
 
     @property
     def _at_work(self) -> bool:
