@@ -1,5 +1,6 @@
-"""What a full disk, or a place that cannot be written, does to a command: one sentence, its exit code, nothing half-done."""
+"""A full disk, or a place that cannot be written: one sentence, the right exit code, nothing half-done."""
 
+import os
 import resource
 import sqlite3
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 
 from logs_schema.errors import ConfigurationError, FactoryError, disk_error
 
+ROOT = Path(__file__).parents[1]
 LIMIT = 65_536
 
 
@@ -22,7 +24,12 @@ def limited(folder: Path, *words: str, limit: int = LIMIT) -> tuple[int, str]:
         "from factory.cli.app import main; main()"
     )
     done = subprocess.run(
-        [sys.executable, "-c", program, *words], cwd=folder, capture_output=True, text=True, check=False
+        [sys.executable, "-c", program, *words],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     return done.returncode, done.stderr
 
