@@ -1,4 +1,4 @@
-"""`scripts/setup`: which torch it asks pip for. A recorder stands in for the environment's Python: no package is fetched."""
+"""`scripts/setup`: which torch it asks pip for. A recorder stands in for Python: nothing is fetched."""
 
 import os
 import subprocess
