@@ -6,7 +6,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -63,7 +63,7 @@ def test_a_store_or_a_backup_that_does_not_fit_leaves_nothing_behind(tmp_path: P
     code, error = limited(tmp_path, "db", "backup", "copy.db")
     assert (code, "Traceback" in error) == (1, False)
     assert not list(tmp_path.glob("*copy.db*"))
-    with sqlite3.connect(tmp_path / "groundmill.db") as store:
+    with closing(sqlite3.connect(tmp_path / "groundmill.db")) as store:
         assert store.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
