@@ -181,7 +181,8 @@ def _event(value: Tree, given_by: str) -> Feedback:
 
 def _is_trace(value: Tree) -> bool:
     told = {"input", "output", "sessionId", "userId", "observations", "scores", "tags", "release"} & value.keys()
-    return text_of(value.get("id")) is not None and "timestamp" in value and len(told) >= 2 and "traceId" not in value
+    others = {"traceId", "contexts"} & value.keys()
+    return text_of(value.get("id")) is not None and "timestamp" in value and len(told) >= 2 and not others
 
 
 def _is_observation(value: Tree) -> bool:

@@ -14,11 +14,15 @@ OLD_NAMES = {
     "ground_truths": "reference",
 }
 """Names of the columns before RAGAS 0.2."""
+OF_APPLICATIONS = {"trace_id", "source_id", "session_id", "user_id", "thumbs", "feedback", "messages"}
+"""With the old names, which many applications use too, these tell a log from samples: it would be read in part only."""
 IDENTITY = ("user_input", "retrieved_contexts", "retrieved_context_ids", "response", "reference")
 
 
 def looks(value: dict[str, Any]) -> bool:
     """Whether an object is a sample: what the user said, with contexts or a reference."""
+    if "user_input" not in value and OF_APPLICATIONS & value.keys():
+        return False
     old = {"question", "answer"} <= value.keys() and bool({"contexts", "ground_truth", "ground_truths"} & value.keys())
     return old or ("user_input" in value and bool({"retrieved_contexts", "reference", "response"} & value.keys()))
 
