@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from logs_schema.importers.fields import messages_of, moment, text_of
+from logs_schema.importers.fields import known_moment, messages_of, moment, text_of
 from logs_schema.importers.parsed import Parsed, about
 from logs_schema.importers.ratings import thumb_of
 from logs_schema.prompting import with_prompt
@@ -82,6 +82,8 @@ def context_of(value: Any) -> Any:
     for name in ("doc_id", "version"):
         if not isinstance(known.get(name, ""), str) or not known.get(name, "."):
             known[name] = text_of(known[name])
+    if "updated_at" in known:
+        known["updated_at"] = known_moment(known["updated_at"])
     return known
 
 
