@@ -8,7 +8,19 @@ from itertools import islice, zip_longest
 from operator import itemgetter
 from typing import Any, TypeVar
 
-from sqlalchemy import BindParameter, Connection, Dialect, Select, Table, bindparam, delete, exists, select, update
+from sqlalchemy import (
+    BindParameter,
+    Connection,
+    Dialect,
+    Engine,
+    Select,
+    Table,
+    bindparam,
+    delete,
+    exists,
+    select,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
 from logs_schema.garbage import paused
@@ -231,6 +243,16 @@ def _contexts_of(connection: Connection, ids: Sequence[str]) -> dict[str, list[C
         }
         found[interaction_id].append(stored(Context, values))
     return found
+
+
+def passage_texts(engine: Engine, hashes: Iterable[str]) -> dict[str, str]:
+    """Texts of passages by hash; those that are gone are left out, unless they were read a moment ago."""
+
+    def read(missing: Sequence[str]) -> list[tuple[str, str]]:
+        with engine.connect() as connection:
+            return list(_passages(connection, missing))
+
+    return _TEXTS.of(hashes, read)
 
 
 def _passages(connection: Connection, hashes: Sequence[str]) -> Iterator[tuple[str, str]]:
