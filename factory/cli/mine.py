@@ -108,10 +108,10 @@ def findings_show(
 @mine_app.command("calibrate")
 def mine_calibrate(ctx: typer.Context, as_json: AsJson = False) -> None:
     """Fit the scores' probabilities on your own reviews, and keep them if they are better."""
-    from factory.mining.calibrate import calibrate_all
+    from factory.mining.calibrate import calibrate
 
     settings = settings_of(ctx)
-    emit(calibrate_all(store_of(ctx), settings.mining, settings.house), as_json)
+    emit(calibrate(store_of(ctx), settings.mining, settings.house), as_json)
 
 
 @mine_app.command("report")
