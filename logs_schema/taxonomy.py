@@ -67,6 +67,18 @@ ROUTES: dict[Failure, Route] = {
     Failure.none: Route.no_action,
 }
 
+class WorkKind(StrEnum):
+    """What can be wrong outside the model's behaviour: an item of the work list."""
+
+    retrieval_miss = Failure.retrieval_miss.value
+    stale_context = Failure.stale_context.value
+    truncated_context = Failure.truncated_context.value
+    knowledge_gap = Failure.knowledge_gap.value
+    insufficient_context = Failure.insufficient_context.value
+    multi_hop = "multi_hop"
+    """One passage alone is not enough."""
+
+
 PRECEDENCE: tuple[Failure, ...] = (
     Failure.unfaithful,
     Failure.over_refusal,

@@ -11,7 +11,6 @@ fitted on it.
 
 import argparse
 import json
-import math
 import re
 import sys
 from pathlib import Path
@@ -21,6 +20,8 @@ sys.path.insert(0, str(Path(__file__).parent / "helpcentre"))
 
 import curator
 from demo import CURATOR, Demo, figure, free_port, login
+
+from factory.mining.intervals import share, told
 
 SETTINGS = """
 [mining]
@@ -75,16 +76,6 @@ def plain(text: str) -> str:
     return re.sub(r"\W+", " ", text.lower()).strip()
 
 
-def wilson(hits: int, total: int) -> str:
-    """A share with its 95 % Wilson interval."""
-    if not total:
-        return "- (0)"
-    z, share = 1.96, hits / total
-    middle = (share + z * z / (2 * total)) / (1 + z * z / total)
-    half = z * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total)) / (1 + z * z / total)
-    return f"{share:.2f} [{middle - half:.2f}, {middle + half:.2f}] ({hits} of {total})"
-
-
 def mining_report(findings: dict[str, dict[str, Any]], known: dict[str, dict[str, Any]]) -> str:
     """Precision and recall of the miner against the gold file."""
     good_context = {"unfaithful", "over_refusal", "incomplete", "bad_citation", "bad_format"}
@@ -93,7 +84,7 @@ def mining_report(findings: dict[str, dict[str, Any]], known: dict[str, dict[str
     def line(said: str, flagged: set[str], truth: set[str], base: int) -> str:
         hits = len(flagged & truth)
         return (
-            f"  {said:<58} precision {wilson(hits, len(flagged)):<32} recall {wilson(hits, len(truth)):<32} "
+            f"  {said:<58} precision {told(share(hits, len(flagged))):<32} recall {told(share(hits, len(truth))):<32} "
             f"(base rate {len(truth) / base:.2f})"
         )
 

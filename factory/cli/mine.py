@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from factory.cli.common import AsJson, emit, moment_of, settings_of, store_of, track
-from logs_schema.taxonomy import Failure, MiningEngine, Route
+from logs_schema.taxonomy import Failure, MiningEngine, Route, WorkKind
 
 
 class Period(StrEnum):
@@ -15,17 +15,6 @@ class Period(StrEnum):
 
     week = "week"
     month = "month"
-
-
-class WorkKind(StrEnum):
-    """What is wrong outside the model's behaviour."""
-
-    retrieval_miss = "retrieval_miss"
-    stale_context = "stale_context"
-    truncated_context = "truncated_context"
-    knowledge_gap = "knowledge_gap"
-    insufficient_context = "insufficient_context"
-    multi_hop = "multi_hop"
 
 
 findings_app = typer.Typer(no_args_is_help=True, help="What the miner found: list findings, or look at one.")
@@ -119,10 +108,10 @@ def findings_show(
 @mine_app.command("calibrate")
 def mine_calibrate(ctx: typer.Context, as_json: AsJson = False) -> None:
     """Fit the scores' probabilities on your own reviews, and keep them if they are better."""
-    from factory.mining.calibrate import calibrate_all
+    from factory.mining.calibrate import calibrate
 
     settings = settings_of(ctx)
-    emit(calibrate_all(store_of(ctx), settings.mining, settings.house), as_json)
+    emit(calibrate(store_of(ctx), settings.mining, settings.house), as_json)
 
 
 @mine_app.command("report")
@@ -171,7 +160,7 @@ def worklist(
     if as_csv and as_json:
         raise ConfigurationError("Give --csv or --json, not both.")
     moment = moment_of(since, "--since") if since else None
-    found = read_worklist(store_of(ctx), kind=kind.value if kind else None, since=moment, limit=limit)
+    found = read_worklist(store_of(ctx), kind=kind, since=moment, limit=limit)
     ending = out.suffix.lower() if out and not (as_csv or as_json) else ""
     if as_csv or ending == ".csv":
         text = worklist_file.as_csv(found)

@@ -1,6 +1,6 @@
 """Whether and where passages hold the answer to a query: shares of what was asked, and the kind of answer wanted."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Literal, NamedTuple
 
@@ -11,7 +11,7 @@ from factory.mining.words import STOP_WORDS
 from logs_schema.records import RagRecord
 
 ENOUGH = 3
-"""A query with fewer topical words borrows from the turns before it."""
+"""Topical words of a query that stands alone."""
 BORROWED = 0.25
 """Weight of a word that is borrowed from an earlier turn."""
 _COUNT_WORDS = frozenset({"many", "much", "long", "old", "far", "tall", "big", "high", "heavy", "fast", "often"})
@@ -70,10 +70,15 @@ EXACT = 1e-9
 NOTHING = Answer(Holding(0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0), None, None, frozenset())
 
 
+def stands_alone(query: Iterable[Token]) -> bool:
+    """Whether the words of a query say enough of its topic; otherwise it borrows from earlier turns."""
+    return sum(token.weight == 1 for token in query) >= ENOUGH
+
+
 def asked(record: RagRecord) -> list[tuple[Token, float]]:
     """Words of the query; "and for Cargo?" borrows those of the last two user turns, at a quarter of the weight."""
     own = tokens(record.query)
-    if sum(token.weight == 1 for token in own) >= ENOUGH:
+    if stands_alone(own):
         return [(token, 1.0) for token in own]
     turns = [message.content for message in record.history if message.role == "user"][-2:]
     return [(token, 1.0) for token in own] + [(token, BORROWED) for turn in turns for token in tokens(turn)]

@@ -1,30 +1,27 @@
 """`factory mine calibrate`: the team's own reviews decide how measures become probabilities."""
 
 import math
-from collections import defaultdict
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 from sqlalchemy import Engine, Table, insert, select
 
-from factory.mining.abstention import read_abstention
 from factory.mining.answers import of_the_whole
 from factory.mining.claims import whole
-from factory.mining.combination import Combination, Fit, shipped
-from factory.mining.encoder import Encoder, sentence_encoder
+from factory.mining.combination import Combination, Fit, Judged, shipped
+from factory.mining.encoder import sentence_encoder
 from factory.mining.fitting import Measured, brier_skill, calibration_error, fit_combination, fit_line, folds
 from factory.mining.lexical import read
 from factory.mining.semantic import similarities
 from factory.mining.settings import MiningSettings
 from factory.mining.vectors import kept_vectors
+from factory.mining.verdicts import Verdict, reviewed
 from logs_schema.database import writing
 from logs_schema.errors import NotReadyError
-from logs_schema.records import RagRecord, Value
+from logs_schema.records import Value
 from logs_schema.settings import HouseSettings
-from logs_schema.store import load_records
-from logs_schema.tables import CalibrationRow, Review, now
-from logs_schema.taxonomy import TICKET, Decision, Failure
+from logs_schema.tables import CalibrationRow, now
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,17 +33,9 @@ EACH = 8
 """… with at least so many of each kind: with fewer a line through them is noise."""
 REFIT = 150
 """Reviewed records, of any kind, from which on the weights are fitted anew, too."""
+JUDGES: dict[str, tuple[Judged, ...]] = {"lexical": ("faithfulness", "sufficiency"), "semantic": ("sufficiency",)}
+"""Fit of the package → what the stage that uses it measures."""
 CALIBRATION: Table = CalibrationRow.__table__  # type: ignore[attr-defined]
-REVIEW: Table = Review.__table__  # type: ignore[attr-defined]
-
-
-class Verdict(NamedTuple):
-    """What people said of one record."""
-
-    record: RagRecord
-    faithfulness: bool | None
-    sufficiency: bool | None
-    audit: bool
 
 
 class Judgement(Value):
@@ -76,14 +65,15 @@ class FitReport(Value):
     name: str
     """Which of the package's fits was looked at."""
     faithfulness: Judgement | None = None
-    """None: too few reviews."""
+    """None: too few reviews, or not what this fit judges."""
     sufficiency: Judgement | None = None
     changed: bool = False
 
     def text(self) -> str:
         """A line a judgement."""
         lines = []
-        for name, found in (("faithfulness", self.faithfulness), ("sufficiency", self.sufficiency)):
+        for name in JUDGES[self.name]:
+            found: Judgement | None = getattr(self, name)
             if found is None:
                 lines.append(f"{name}: left as it was, too few audit records are reviewed ({NEEDED}).")
                 continue
@@ -117,7 +107,7 @@ NEEDED = f"{ENOUGH} are needed, {EACH} of each kind at least"
 
 def fit_names(settings: MiningSettings) -> list[str]:
     """Which of the package's fits the settings use."""
-    return ["lexical", "semantic"] if settings.encoder else ["lexical"]
+    return [name for name in JUDGES if name == "lexical" or settings.encoder]
 
 
 def fits_in_force(engine: Engine, settings: MiningSettings) -> dict[str, Fit]:
@@ -133,22 +123,8 @@ def fit_in_force(engine: Engine, name: str) -> Fit:
     return Fit.model_validate(kept) if kept else shipped(name)
 
 
-def calibrate_all(engine: Engine, settings: MiningSettings, house: HouseSettings) -> CalibrationReport:
-    """`calibrate` every fit that the settings use.
-
-    Raises:
-        NotReadyError: too few audit records are reviewed.
-        ConfigurationError: the encoder cannot be used.
-    """
-    name = settings.encoder
-    reports = [calibrate(engine, house)]
-    if name:
-        reports.append(calibrate(engine, house, encode=sentence_encoder(name), encoder=name))
-    return CalibrationReport(fits=tuple(reports))
-
-
-def calibrate(engine: Engine, house: HouseSettings, *, encode: Encoder | None = None, encoder: str = "") -> FitReport:
-    """Fit probabilities on the team's reviews, and keep what is better than what is in force.
+def calibrate(engine: Engine, settings: MiningSettings, house: HouseSettings) -> CalibrationReport:
+    """Fit the probabilities that the settings use on the team's reviews, and keep what is better than what is in force.
 
     The audit slice decides, because the miner did not pick it: each way is judged by five-fold cross-validation on it
     and must beat the scores in force by more than the standard error of the difference. Reviews of the queue teach
@@ -156,27 +132,42 @@ def calibrate(engine: Engine, house: HouseSettings, *, encode: Encoder | None = 
 
     Args:
         engine: The store.
+        settings: Say whether a sentence encoder is used.
         house: The wording of "I don't know".
-        encode: Sentence encoder, when the miner uses one.
-        encoder: Its name.
 
     Raises:
         NotReadyError: too few audit records are reviewed; says how many more are needed.
+        ConfigurationError: the encoder cannot be used.
     """
-    name = "semantic" if encode else "lexical"
     verdicts = reviewed(engine, house)
-    if not any(_enough(verdicts, judged) for judged in ("faithfulness", "sufficiency")):
+    if not any(_enough(verdicts, judged) for judged in JUDGES["lexical"]):
         audited = [verdict for verdict in verdicts if verdict.audit]
         raise NotReadyError(
             f"Too few reviews to calibrate on: {len(audited)} records of the audit slice are reviewed and say whether "
             f"the answer was supported or answerable; {NEEDED}. Review more of the queue (`factory label push`, then "
             "`factory label pull`)."
         )
-    faithful, sufficient = _measures(engine, [verdict.record for verdict in verdicts], house, encode, encoder)
+    records = [verdict.record for verdict in verdicts]
+    readings = [read(record, house) for record in records]
+    faithful = [whole(reading.judged) if reading.judged else None for reading in readings]
+    sufficient = [of_the_whole(reading.answer.holding) for reading in readings]
+    reports = [_fit(engine, "lexical", verdicts, {"faithfulness": faithful, "sufficiency": sufficient})]
+    if settings.encoder:
+        encode = sentence_encoder(settings.encoder)
+        closest = similarities(records, encode, kept_vectors(engine, encode, settings.encoder))
+        both = [words | meanings for words, meanings in zip(sufficient, closest, strict=True)]
+        reports.append(_fit(engine, "semantic", verdicts, {"sufficiency": both}))
+    return CalibrationReport(fits=tuple(reports))
+
+
+def _fit(
+    engine: Engine, name: str, verdicts: Sequence[Verdict], measured: Mapping[Judged, Sequence[Measured | None]]
+) -> FitReport:
+    """Keep the better of what is in force and what the verdicts say; a record without measures teaches nothing."""
     force, own = fit_in_force(engine, name), shipped(name)
     kept: dict[str, Combination] = {}
     found: dict[str, Judgement] = {}
-    for judged, rows in (("faithfulness", faithful), ("sufficiency", sufficient)):
+    for judged, rows in measured.items():
         if _enough(verdicts, judged):
             cases = [
                 (row, getattr(verdict, judged), verdict.audit, verdict.record.query)
@@ -193,72 +184,11 @@ def calibrate(engine: Engine, house: HouseSettings, *, encode: Encoder | None = 
     return report
 
 
-def reviewed(engine: Engine, house: HouseSettings) -> list[Verdict]:
-    """What people said of each reviewed record that is still what they saw; where they disagree, nothing."""
-    with engine.connect() as connection:
-        rows = connection.execute(select(REVIEW).order_by(REVIEW.c.interaction_id, REVIEW.c.id)).all()
-    by_record: dict[str, list[Any]] = defaultdict(list)
-    for row in rows:
-        by_record[row.interaction_id].append(row)
-    records = load_records(engine, list(by_record))
-    verdicts = []
-    for name, record in records.items():
-        said = [row for row in by_record[name] if row.record_hash == record.exchange_hash]
-        if not said or TICKET in record.tags:
-            continue
-        refuses = read_abstention(record.response, house.abstention).abstains
-        verdict = Verdict(
-            record,
-            _agreed([_supported(row, refuses) for row in said]),
-            _agreed([_answerable(row, refuses) for row in said]),
-            all(row.audit for row in said),
-        )
-        if not (verdict.faithfulness is None and verdict.sufficiency is None):
-            verdicts.append(verdict)
-    return verdicts
-
-
-def _supported(row: Any, refuses: bool) -> bool | None:
-    """Whether the response was supported: good as it is, or unfaithful, or an answer where there was none."""
-    if refuses:
-        return None
-    if row.decision == Decision.good_as_is:
-        return True
-    if row.decision == Decision.abstain or row.failure in (Failure.unfaithful, Failure.missing_abstention):
-        return False
-    return None
-
-
-def _answerable(row: Any, refuses: bool) -> bool | None:
-    if row.decision == Decision.answer:
-        return True
-    if row.decision == Decision.abstain:
-        return False
-    return not refuses if row.decision == Decision.good_as_is else None
-
-
-def _agreed(said: Sequence[bool | None]) -> bool | None:
-    votes = {vote for vote in said if vote is not None}
-    return votes.pop() if len(votes) == 1 else None
-
-
 def _enough(verdicts: Sequence[Verdict], judged: str) -> bool:
     audit = [verdict for verdict in verdicts if verdict.audit and getattr(verdict, judged) is not None]
     said = [getattr(verdict, judged) for verdict in audit]
     questions = {verdict.record.query for verdict in audit}
     return len(said) >= ENOUGH and EACH <= sum(said) <= len(said) - EACH and len(questions) >= EACH
-
-
-def _measures(
-    engine: Engine, records: Sequence[RagRecord], house: HouseSettings, encode: Encoder | None, encoder: str
-) -> tuple[list[Measured | None], list[Measured]]:
-    """Measures of faithfulness (None for a response that claims nothing) and of sufficiency."""
-    readings = [read(record, house) for record in records]
-    extra: list[Measured] = [{} for _ in records]
-    if encode:
-        extra = similarities(records, encode, kept_vectors(engine, encode, encoder))
-    faithful = [whole(reading.judged) if reading.judged else None for reading in readings]
-    return faithful, [of_the_whole(one.answer.holding) | more for one, more in zip(readings, extra, strict=True)]
 
 
 Make = Callable[[Sequence["Case"]], Combination]

@@ -44,7 +44,7 @@ class Combination(Value):
 
 
 class Fit(Value):
-    """A combination for each judgement."""
+    """A combination for each judgement; of `semantic` only that of sufficiency is used."""
 
     faithfulness: Combination
     sufficiency: Combination

@@ -102,28 +102,38 @@ def claimed(claim: Claim) -> float:
     return shipped("lexical").faithfulness.probability(alone(claim))
 
 
-def scores_of(record: RagRecord, reading: Reading, judge: Fit, extra: dict[str, float] | None = None) -> Scores:
+def held_by(
+    record: RagRecord, answer: Answer, judge: Combination, extra: dict[str, float] | None = None
+) -> float | None:
+    """Sufficiency of a record's contexts; 0 without any, None when they have no text.
+
+    Args:
+        record: The interaction.
+        answer: What comes closest to answering it in them.
+        judge: Turns measures into a probability.
+        extra: More measures than words alone give, by name.
+    """
+    if any(context.text.strip() for context in record.contexts):
+        return judge.probability(of_the_whole(answer.holding) | (extra or {}))
+    return None if record.contexts else 0.0
+
+
+def scores_of(record: RagRecord, reading: Reading, judge: Fit) -> Scores:
     """The reading in numbers.
 
     Args:
         record: The interaction.
         reading: What was read off it.
         judge: Turns measures into probabilities.
-        extra: More measures of sufficiency than words alone give, by name.
     """
     readable = any(context.text.strip() for context in record.contexts)
-    sufficiency = None
-    if readable:
-        sufficiency = judge.sufficiency.probability(of_the_whole(reading.answer.holding) | (extra or {}))
-    elif not record.contexts:
-        sufficiency = 0.0
     answer = reading.answer
     held = {token.norm for token in tokens(record.response)}
     cited = citations(record.response)
     outside, unsupported = unsupported_citations(record.response, passages(record.contexts)) if cited else ([], [])
     return Scores(
         faithfulness=_support(reading.judged, judge.faithfulness) if readable else None,
-        sufficiency=sufficiency,
+        sufficiency=held_by(record, reading.answer, judge.sufficiency),
         abstained=reading.abstention.abstains if record.response.strip() else None,
         citations=tuple(citation.number for citation in cited),
         citation_validity=1 - (len(outside) + len(unsupported)) / len(cited) if cited and readable else None,

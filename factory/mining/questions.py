@@ -4,7 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from factory.mining.answers import ENOUGH
+from factory.mining.answers import stands_alone
 from factory.mining.text import content_words, tokens
 
 Words = frozenset[str]
@@ -19,7 +19,7 @@ def words_of(question: str) -> Words:
 def topic_of(query: str, history: Sequence[Mapping[str, str]] | None = None) -> Words:
     """The content words of a question; a short follow-up ("and for Cargo?") takes in the user's last two turns."""
     found = content_words(query)
-    if sum(token.weight == 1 for token in found) < ENOUGH:
+    if not stands_alone(found):
         turns = [message["content"] for message in history or () if message["role"] == "user"][-2:]
         found = [*found, *(token for turn in turns for token in content_words(turn))]
     return frozenset(token.norm for token in found) or words_of(query)

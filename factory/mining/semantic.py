@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from factory.mining.answers import ENOUGH
+from factory.mining.answers import stands_alone
 from factory.mining.combination import Fit, shipped
 from factory.mining.encoder import Encoder
-from factory.mining.lexical import read, scores_of
+from factory.mining.lexical import held_by, read
 from factory.mining.text import tokens
 from factory.mining.vectors import PassageEncoder, passage_encoder
 from logs_schema.records import RagRecord
@@ -26,21 +26,21 @@ MEASURES = ("closest", "closest_three", "overall")
 def semantic_scorer(
     house: HouseSettings, encode: Encoder, passages: PassageEncoder | None = None, fit: Fit | None = None
 ) -> Scorer:
-    """A scorer that compares the meaning of query and passages beside words.
+    """A scorer of sufficiency that compares the meaning of query and passages beside words.
 
     Args:
-        house: Its wording of "I don't know" counts as abstention, beside the common ones.
+        house: As for `lexical.read`.
         encode: Encodes queries.
         passages: Encodes passages, see `vectors.kept_vectors`; without keeping anything when None.
-        fit: Turns measures into probabilities; the package's own when None.
+        fit: Turns measures into a probability; the package's own when None.
     """
-    judge = fit or shipped("semantic")
+    judge = (fit or shipped("semantic")).sufficiency
     of_passages = passages or passage_encoder(encode)
 
     def score(records: Sequence[RagRecord]) -> list[Scores]:
         measured = similarities(records, encode, of_passages)
         return [
-            scores_of(record, read(record, house), judge, extra)
+            Scores(sufficiency=held_by(record, read(record, house).answer, judge, extra))
             for record, extra in zip(records, measured, strict=True)
         ]
 
@@ -79,7 +79,7 @@ def _cosines(vectors: "Vectors", query: "NDArray[np.float32]") -> tuple[float, .
 
 def _asked(record: RagRecord) -> str:
     query = record.query
-    if sum(token.weight == 1 for token in tokens(query)) < ENOUGH:
+    if not stands_alone(tokens(query)):
         turns = [message.content for message in record.history if message.role == "user"]
         query = " ".join([*turns[-1:], query])
     return query.strip()

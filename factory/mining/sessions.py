@@ -25,7 +25,7 @@ from logs_schema.store import Trace, set_feedback_in
 from logs_schema.tables import now
 from logs_schema.taxonomy import SESSIONS, Signal
 
-CODE_VERSION = 1
+CODE_VERSION = 2
 """Raise it with every change of code that changes signals: the next run then looks at every session again."""
 VALUES = {Signal.escalated: -0.6, Signal.rephrased: -0.5, Signal.abandoned: -0.2}
 """How bad a sign each one is; a thumbs-down is -1."""

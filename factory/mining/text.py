@@ -9,8 +9,10 @@ import unicodedata
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from operator import attrgetter
 from typing import NamedTuple
 
+from factory.mining.numerals import FIGURE, GAP, NUMBER_WORDS, NUMERAL, SCALES, figure, in_digits
 from factory.mining.words import ABBREVIATIONS, GENERIC, STOP_WORDS
 from factory.mining.words import NEGATIONS as NEGATIONS
 
@@ -21,7 +23,7 @@ _LETTER = rf"[^\W\d_{_NO_SPACES}]"
 _MARK = "[\u0300-\u036f]"
 _TOKEN = re.compile(
     rf"(?P<plain>[A-Za-z]+(?: [A-Za-z]+)*(?=[ ,](?!['’‘´`])))"
-    rf"|(?P<number>\d+(?:[.,]\d+)*(?:(?:st|nd|rd|th)\b)?)"
+    rf"|(?P<number>{FIGURE})"
     rf"|(?P<short>(?<!\w)(?:{_LETTER}\.){{2,}})"
     rf"|(?P<single>[{_NO_SPACES}])"
     rf"|(?P<word>{_LETTER}+(?:{_MARK}+{_LETTER}*)*(?:\s?['’‘´`]\s?(?:s|t|re|ve|ll|d|m)(?!\w))?)"
@@ -43,13 +45,13 @@ class Token(NamedTuple):
     """One word or number of a text."""
 
     norm: str
-    """Comparable form: NFC, lower case, English plural and verb endings cut, thousands separators removed."""
+    """Comparable form: NFC, lower case, English plural and verb endings cut; numbers in plain digits."""
     start: int
     end: int
 
     @property
     def is_number(self) -> bool:
-        """True for figures, such as `1,000` or `4th`."""
+        """True for figures, such as `1,000`, `4th` or `three`."""
         return self.norm[0].isdigit()
 
     @property
@@ -98,7 +100,11 @@ def normalise(text: str) -> str:
 
 @lru_cache(maxsize=LATELY)
 def tokens(text: str) -> tuple[Token, ...]:
-    """Words and numbers in order, with offsets into `text`; "doesn't" gives `do` and `not`, both over its span."""
+    """Words and numbers in order, with offsets into `text`.
+
+    "doesn't" gives `do` and `not`, both over its span; "$5" and "5 dollars" give `5` and `dollar`; "twenty-five" and
+    "25" give `25`.
+    """
     found: list[Token] = []
     for match in _TOKEN.finditer(text):
         start, end = match.span()
@@ -109,7 +115,7 @@ def tokens(text: str) -> tuple[Token, ...]:
                 start = end + 1
         else:
             found += [Token(norm, start, end) for norm in _norms(match.group(), match.lastgroup or "word")]
-    return tuple(found)
+    return tuple(found if _COUNTING.isdisjoint([token.norm for token in found]) else _joined(text, found))
 
 
 def numbers(text: str) -> list[Token]:
@@ -177,8 +183,7 @@ def _norm(word: str) -> str:
 @lru_cache(maxsize=100_000)
 def _norms(raw: str, kind: str) -> tuple[str, ...]:
     if kind == "number":
-        figure = raw.rstrip("stndrh")
-        return (figure.replace(",", "") if re.fullmatch(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?", figure) else figure,)
+        return figure(raw)
     word = straight(raw).casefold()
     if kind == "short":
         return (word.replace(".", ""),)
@@ -186,7 +191,34 @@ def _norms(raw: str, kind: str) -> tuple[str, ...]:
     if apostrophe and ending == "t" and base.endswith("n"):
         verb = base[:-1]
         return (_IRREGULAR.get(verb, verb), "not") if verb else ("not",)
+    if base in NUMBER_WORDS and base != "one":
+        return (str(NUMBER_WORDS[base]),)
     return (base if base in STOP_WORDS or not base.isascii() else _stem(base),)
+
+
+def _joined(text: str, found: Sequence[Token]) -> Iterator[Token]:
+    """The same with a numeral of several words as one token, and "one" as a figure where it counts something."""
+    at = 0
+    for numeral in NUMERAL.finditer(text):
+        first = bisect_left(found, numeral.start(), at, key=_start)
+        last = bisect_left(found, numeral.end(), first, key=_start)
+        yield from found[at:first]
+        if last - first > 1 or (last > first and found[first].norm == "one" and _counts(text, found, first)):
+            yield Token(in_digits(numeral.group()), *numeral.span())
+        else:
+            yield from found[first:last]
+        at = last
+    yield from found[at:]
+
+
+def _counts(text: str, found: Sequence[Token], at: int) -> bool:
+    """Whether "one" stands right before what it counts ("one day"), not for a thing or a person ("no one knows")."""
+    following = found[at + 1 : at + 2]
+    pronoun = at > 0 and found[at - 1].norm in _POINTING
+    return not pronoun and any(
+        token.is_content and token.norm != "another" and GAP.fullmatch(text, found[at].end, token.start)
+        for token in following
+    )
 
 
 def _stem(word: str) -> str:
@@ -201,5 +233,9 @@ def _stem(word: str) -> str:
     return word[:-1] if len(word) > 3 and word[-1] == word[-2] else word
 
 
-_GENERIC = frozenset(_stem(word) for word in GENERIC)
+_COUNTING = frozenset({"one", *(str(tens) for tens in range(20, 100, 10)), *map(_stem, SCALES)})
+"""Comparable forms of words that a numeral of several words must hold, and "one"."""
+_POINTING = frozenset("the this that these those which what no any every each some another".split())
+_start = attrgetter("start")
+_GENERIC = frozenset(norm for word in GENERIC for norm in _norms(word, "word"))
 """In comparable form."""

@@ -1,35 +1,32 @@
 """The other route: what the RAG team can mend, grouped by document or topic, the most worthwhile first."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from statistics import fmean
-from typing import Any, NamedTuple
 
 from sqlalchemy import Engine, func, select
 
 from factory.mining.findings import table
-from factory.mining.questions import Words, near_duplicates, topic_of
-from factory.mining.rank import PERSON, Asking
+from factory.mining.questions import Words, near_duplicates
+from factory.mining.rank import Asking
+from factory.mining.worklist_cases import Case, read_cases
 from logs_schema.records import UtcDatetime, Value
-from logs_schema.rows import CONTEXT, DOCUMENT, FINDING, INTERACTION, chunks
-from logs_schema.taxonomy import Failure, Route
+from logs_schema.rows import CONTEXT, DOCUMENT, chunks
+from logs_schema.taxonomy import WorkKind
 
-MULTI_HOP = "multi_hop"
 HINTS = {
-    Failure.retrieval_miss.value: "The corpus holds it and the retriever missed it: chunk along headings and across "
+    WorkKind.retrieval_miss: "The corpus holds it and the retriever missed it: chunk along headings and across "
     "cross-references, retrieve more and rerank (two stages), put users' words into title or summary.",
-    Failure.stale_context.value: "Re-index the document, and take superseded and withdrawn versions out of the index.",
-    Failure.truncated_context.value: "The window cut the passages off: rerank before cutting, retrieve fewer or "
+    WorkKind.stale_context: "Re-index the document, and take superseded and withdrawn versions out of the index.",
+    WorkKind.truncated_context: "The window cut the passages off: rerank before cutting, retrieve fewer or "
     "shorter passages, or enlarge the window.",
-    Failure.knowledge_gap.value: "No document covers it: write the article, or say in the product that it is left out.",
-    Failure.insufficient_context.value: "Cause unknown: look whether the document holds it (then chunking and "
+    WorkKind.knowledge_gap: "No document covers it: write the article, or say in the product that it is left out.",
+    WorkKind.insufficient_context: "Cause unknown: look whether the document holds it (then chunking and "
     "reranking) or not (then write it).",
-    MULTI_HOP: "One passage is not enough: split the question and retrieve for each part (multi-hop retrieval), or "
+    WorkKind.multi_hop: "One passage is not enough: split the question and retrieve for each part (multi-hop retrieval), or "
     "write a page that brings the parts together.",
 }
 """What usually cures each kind."""
-KINDS = tuple(HINTS)
-_UNKNOWN = {Failure.insufficient_context.value, Failure.knowledge_gap.value}
 ALIKE = 0.4
 """Jaccard similarity of content words from which on two questions are of one topic."""
 EXAMPLES = 3
@@ -46,8 +43,7 @@ class Example(Value):
 class WorkItem(Value):
     """Something to mend: one kind of cause at one document or topic."""
 
-    kind: str
-    """A failure of the routes retrieval, content and prompt, or `multi_hop`."""
+    kind: WorkKind
     documents: tuple[str, ...]
     """Ids of the documents that it is about; none for a topic that no document covers, and for cut-off windows."""
     title: str
@@ -82,7 +78,7 @@ class Worklist(Value):
     """The most worthwhile first."""
     total: int
     """How many items there are without the limit."""
-    records: dict[str, int]
+    records: dict[WorkKind, int]
     """Kind → records, over all items; one record may have two causes."""
     searched: bool
     """Whether a documents feed with texts was there: without one, gaps cannot be told."""
@@ -111,40 +107,23 @@ class Worklist(Value):
         return "\n".join(lines)
 
 
-class _Case(NamedTuple):
-    """A record with one cause."""
-
-    kind: str
-    key: tuple[str, ...]
-    """Documents, or what else it is about; empty: its topic."""
-    record_id: str
-    cluster: str
-    query: str
-    words: Words
-    person: str
-    vote: float | None
-    confidence: float
-    why: str
-    occurred_at: datetime
-
-
 def worklist(
-    engine: Engine, *, kind: str | None = None, since: datetime | None = None, limit: int | None = None
+    engine: Engine, *, kind: WorkKind | None = None, since: datetime | None = None, limit: int | None = None
 ) -> Worklist:
     """Group what is wrong outside the model's behaviour.
 
     Args:
         engine: The store, mined.
-        kind: Only this one of `KINDS`.
+        kind: Only this one.
         since: Only records that occurred then or later.
         limit: Items to return at the most.
     """
-    cases = [case for case in _cases(engine, since) if kind in (None, case.kind)]
-    groups: dict[tuple[str, tuple[str, ...]], list[_Case]] = {}
+    cases = [case for case in read_cases(engine, since) if kind in (None, case.kind)]
+    groups: dict[tuple[WorkKind, tuple[str, ...]], list[Case]] = {}
     for case in cases:
         if case.key:
             groups.setdefault((case.kind, case.key), []).append(case)
-    for name in KINDS:
+    for name in WorkKind:
         for topic, some in _topics([case for case in cases if case.kind == name and not case.key]).items():
             groups[name, ("", topic)] = some
     items = sorted(
@@ -153,7 +132,7 @@ def worklist(
     )
     shown = items[:limit]
     titles = _titles(engine, {document for item in shown for document in item.documents})
-    records = {name: sum(case.kind == name for case in cases) for name in KINDS}
+    records = {name: sum(case.kind == name for case in cases) for name in WorkKind}
     with engine.connect() as connection:
         searched = connection.scalar(select(DOCUMENT.c.doc_id).where(DOCUMENT.c.text.is_not(None)).limit(1))
     return Worklist(
@@ -162,78 +141,6 @@ def worklist(
         records={name: count for name, count in records.items() if count},
         searched=searched is not None,
     )
-
-
-# --- reading --------------------------------------------------------------------------------------
-
-_ROUTES = {Route.behaviour.value, Route.retrieval.value, Route.content.value, Route.prompt.value}
-
-
-def _cases(engine: Engine, since: datetime | None) -> Iterator[_Case]:
-    columns = (
-        *(FINDING.c[name] for name in ("failure", "secondary", "confidence", "evidence", "why", "vote", "cluster")),
-        *(INTERACTION.c[name] for name in ("id", "source", "query", "history", "occurred_at")),
-        PERSON.label("person"),
-    )
-    joined = FINDING.join(INTERACTION, INTERACTION.c.id == FINDING.c.interaction_id)
-    query = select(*columns).select_from(joined).where(FINDING.c.route.in_(sorted(_ROUTES)))
-    query = query.where(INTERACTION.c.occurred_at >= since) if since else query
-    with engine.connect() as connection:
-        rows = connection.execute(query.order_by(INTERACTION.c.id).execution_options(yield_per=1000))
-        for some in rows.partitions():
-            held = [(row, causes) for row in some if (causes := _causes(row))]
-            documents = _documents(engine, [row.id for row, _ in held])
-            for row, causes in held:
-                for kind in causes:
-                    about = _about(kind, row, documents.get(row.id, {}))
-                    yield _Case(
-                        kind=kind,
-                        key=about,
-                        record_id=row.id,
-                        cluster=row.cluster or row.id,
-                        query=row.query,
-                        words=frozenset() if about else topic_of(row.query, row.history),
-                        person=row.person,
-                        vote=row.vote,
-                        confidence=row.confidence,
-                        why=row.why,
-                        occurred_at=row.occurred_at,
-                    )
-
-
-def _causes(row: Any) -> list[str]:
-    """Kinds of the work list that a finding belongs to."""
-    causes = [name for name in (row.failure, *row.secondary) if name in HINTS]
-    joins = any(item["kind"] == MULTI_HOP for item in row.evidence)
-    return [MULTI_HOP if joins and name in _UNKNOWN else name for name in causes]
-
-
-def _about(kind: str, row: Any, documents: dict[int, str]) -> tuple[str, ...]:
-    """What a case is grouped by."""
-    if kind == Failure.truncated_context:
-        return ("", row.source)
-    if kind == Failure.retrieval_miss:
-        return tuple(item["document"] for item in row.evidence if item["kind"] == "corpus" and item["document"])[:1]
-    wanted = {Failure.stale_context.value: "newer_version", MULTI_HOP: MULTI_HOP}.get(kind, "holds_answer")
-    if kind == Failure.knowledge_gap:
-        return ()
-    spans = [span["where"] for item in row.evidence if item["kind"] == wanted for span in item["spans"]]
-    ranks = [int(where.removeprefix("context:")) for where in spans if where.startswith("context:")]
-    found = [documents[rank] for rank in ranks if rank in documents]
-    return tuple(sorted(set(found if kind == MULTI_HOP else found[:1])))
-
-
-def _documents(engine: Engine, ids: Sequence[str]) -> dict[str, dict[int, str]]:
-    """Record → rank → document of its contexts."""
-    found: dict[str, dict[int, str]] = {}
-    with engine.connect() as connection:
-        for some in chunks(ids):
-            where = (CONTEXT.c.interaction_id.in_(some), CONTEXT.c.doc_id.is_not(None))
-            for name, rank, document in connection.execute(
-                select(CONTEXT.c.interaction_id, CONTEXT.c.rank, CONTEXT.c.doc_id).where(*where)
-            ):
-                found.setdefault(name, {})[rank] = document
-    return found
 
 
 def _titles(engine: Engine, documents: Iterable[str]) -> dict[str, str]:
@@ -248,16 +155,13 @@ def _titles(engine: Engine, documents: Iterable[str]) -> dict[str, str]:
     return titles
 
 
-# --- grouping -------------------------------------------------------------------------------------
-
-
-def _topics(cases: Sequence[_Case]) -> dict[str, list[_Case]]:
+def _topics(cases: Sequence[Case]) -> dict[str, list[Case]]:
     """Question that stands for a topic → its cases: around the most asked questions, those that are alike."""
-    asked: dict[Words, list[_Case]] = {}
+    asked: dict[Words, list[Case]] = {}
     for case in cases:
         asked.setdefault(case.words, []).append(case)
     near = near_duplicates(asked, ALIKE)
-    topics: dict[str, list[_Case]] = {}
+    topics: dict[str, list[Case]] = {}
     left = set(asked)
     for words in sorted(asked, key=lambda words: (-len(asked[words]), asked[words][0].record_id)):
         if words in left:
@@ -267,14 +171,14 @@ def _topics(cases: Sequence[_Case]) -> dict[str, list[_Case]]:
     return topics
 
 
-def _item(kind: str, key: tuple[str, ...], cases: list[_Case]) -> WorkItem:
+def _item(kind: WorkKind, key: tuple[str, ...], cases: list[Case]) -> WorkItem:
     voices: dict[str, list[float]] = {}
     for case in cases:
         if case.vote is not None:
             voices.setdefault(case.person, []).append(case.vote)
     people = {case.person for case in cases}
     asking = Asking(len(cases), len(people), tuple(sorted(fmean(said) for said in voices.values())))
-    first: dict[str, _Case] = {}
+    first: dict[str, Case] = {}
     for case in sorted(cases, key=lambda case: (case.vote or 0.0, -case.confidence, case.record_id)):
         first.setdefault(case.cluster, case)
     moments = [case.occurred_at for case in cases]

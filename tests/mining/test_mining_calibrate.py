@@ -1,13 +1,15 @@
 from datetime import timedelta
 from typing import Any
 
+import numpy as np
 import pytest
 from sqlalchemy import Engine, func, insert, select
 
-from factory.mining.calibrate import CALIBRATION, calibrate, calibrate_all, fit_in_force, reviewed
+from factory.mining.calibrate import CALIBRATION, calibrate, fit_in_force
 from factory.mining.combination import shipped
 from factory.mining.miner import mine
 from factory.mining.settings import MiningSettings
+from factory.mining.verdicts import reviewed
 from logs_schema.database import writing
 from logs_schema.errors import NotReadyError
 from logs_schema.records import RagRecord
@@ -51,12 +53,12 @@ def fill(engine: Engine, make: Any, *, each: int = 40) -> None:
 
 def test_too_few_reviews_say_what_is_needed(engine: Engine, make: Any) -> None:
     with pytest.raises(NotReadyError, match=r"0 records of the audit slice.*40 are needed, 8 of each kind"):
-        calibrate(engine, HOUSE)
+        calibrate(engine, MiningSettings(), HOUSE)
     save_records(engine, [make(n) for n in range(60)])
     for n in range(60):
         review(engine, make(n), "good_as_is")
     with pytest.raises(NotReadyError, match="60 records"):
-        calibrate(engine, HOUSE)
+        calibrate(engine, MiningSettings(), HOUSE)
     assert fit_in_force(engine, "lexical") == shipped("lexical")
 
 
@@ -64,7 +66,7 @@ def test_what_is_better_is_kept_and_mined_with(engine: Engine, make: Any) -> Non
     fill(engine, make)
     before = mine(engine, MiningSettings(), HOUSE)
     assert mine(engine, MiningSettings(), HOUSE).mined == 0
-    report = calibrate(engine, HOUSE)
+    (report,) = calibrate(engine, MiningSettings(), HOUSE).fits
     assert report.changed and report.faithfulness and report.sufficiency
     assert report.faithfulness.kept == "calibrated" and report.faithfulness.audited == 80
     assert report.faithfulness.after < report.faithfulness.before
@@ -72,7 +74,7 @@ def test_what_is_better_is_kept_and_mined_with(engine: Engine, make: Any) -> Non
     assert "cross-validated, on 80 audit records (50% true)" in report.text()
     after = mine(engine, MiningSettings(), HOUSE)
     assert after.mined == 80 and after.miner_version != before.miner_version
-    again = calibrate_all(engine, MiningSettings(), HOUSE)
+    again = calibrate(engine, MiningSettings(), HOUSE)
     assert not again.fits[0].changed and "Nothing changed." in again.text()
     assert mine(engine, MiningSettings(), HOUSE).mined == 0
     with engine.connect() as connection:
@@ -84,8 +86,20 @@ def test_reviews_of_the_queue_teach_weights_and_do_not_decide(engine: Engine, ma
     queued = make(5000, query="cargo plan trial", response="The Cargo plan has a trial of 90 days.")
     save_records(engine, [queued])
     review(engine, queued, "answer", audit=False, failure="unfaithful")
-    report = calibrate(engine, HOUSE)
+    (report,) = calibrate(engine, MiningSettings(), HOUSE).fits
     assert report.faithfulness and (report.faithfulness.audited, report.faithfulness.reviewed) == (160, 161)
+
+
+def test_each_fit_is_calibrated_for_what_its_stage_measures(
+    engine: Engine, make: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("factory.mining.calibrate.sentence_encoder", lambda name: lambda texts: np.ones((len(texts), 2)))
+    fill(engine, make)
+    words, meanings = calibrate(engine, MiningSettings(encoder="ones"), HOUSE).fits
+    assert (words.name, meanings.name) == ("lexical", "semantic")
+    assert words.faithfulness and words.sufficiency and meanings.sufficiency and meanings.faithfulness is None
+    assert "faithfulness" in words.text() and "faithfulness" not in meanings.text()
+    assert fit_in_force(engine, "semantic").faithfulness == shipped("semantic").faithfulness
 
 
 def test_what_people_said(engine: Engine, make: Any) -> None:

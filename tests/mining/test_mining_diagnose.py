@@ -101,6 +101,16 @@ def test_each_failure(
     assert (finding.confidence > 0) is (failure is not F.none)
 
 
+def test_a_number_in_words_is_the_same_number(make: Any) -> None:
+    contexts = (Context(text="The trial of the City plan covers three rides and ends after thirty days.", doc_id="trial"),)
+    asked = {"query": "how many rides does the trial of the city plan cover", "contexts": contexts}
+    assert judged(make, **asked, response="The trial of the City plan covers 3 rides [1].").failure is F.none
+    finding = judged(make, **asked, response="In Zurich every rider gets forty-five rides [1].")
+    assert finding.failure is F.unfaithful and "forty-five" in finding.why
+    held = next(one for one in finding.evidence if one.kind == "unsupported")
+    assert "forty-five" in (held.note or "")
+
+
 def test_a_format_that_is_broken(make: Any) -> None:
     finding = judged(make, MiningSettings(format_regex=r"^Answer: "))
     assert finding.failure is F.bad_format

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from factory.mining.claims import claims
 from factory.mining.lexical import groundedness, lexical_scorer, unsupported_citations
 from factory.mining.passage import passages
 from logs_schema.records import Context, Message, RagRecord
@@ -50,6 +51,28 @@ def test_tokenised_contexts_and_citation_marks_cost_nothing() -> None:
     tokenised = "System of a Down is a heavy metal band from Glendale , California , formed in 1994 ."
     assert grounded(BAND, tokenised) == grounded(BAND) > 0.9
     assert grounded(BAND.replace("band", "band [1]") + " [2][3]") == grounded(BAND)
+
+
+@pytest.mark.parametrize(
+    ("passage", "answer"),
+    [
+        ("The trial lasts three days and covers twenty-five rides.", "The trial lasts 3 days and covers 25 rides."),
+        ("The plan costs $1,000 for 50% more bikes.", "The plan costs one thousand dollars for 50 percent more bikes."),
+        ("The refund takes 1 day.", "The refund takes one day."),
+    ],
+)
+def test_how_a_number_is_written_does_not_matter(passage: str, answer: str) -> None:
+    assert grounded(answer, passage) == grounded(passage, passage) > 0.9
+    assert grounded(passage, answer) == grounded(answer, answer)
+
+
+def test_another_number_in_words_costs_support_and_is_named_as_written() -> None:
+    answer, passage = "The trial covers thirty-five rides.", "The trial covers twenty-five rides."
+    assert grounded(answer, passage) < grounded(passage, passage) - 0.15
+    (claim,) = claims(answer, [(passage, "")])
+    assert (claim.missing, claim.measures.figures) == (("thirty-five",), 1)
+    (claim,) = claims("No one covers one of the rides.", [(passage, "")])
+    assert claim.measures.figures == 0
 
 
 @pytest.mark.parametrize("answer", ["", "   ", "[1]", "Yes.", "..."])

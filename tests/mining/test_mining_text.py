@@ -45,6 +45,88 @@ def test_tokenised_and_written_text_give_the_same_words(tokenised: str, written:
 
 def test_different_words_stay_different() -> None:
     assert norms("3.5") != norms("35") and norms("do") != norms("don't") and norms("bus") != norms("bu")
+    assert norms("three") != norms("thirteen") and norms("five million") != norms("five billion")
+
+
+@pytest.mark.parametrize(
+    ("in_words", "in_digits"),
+    [
+        ("three bikes", "3 bikes"),
+        ("Zero bikes, twelve riders", "0 bikes, 12 riders"),
+        ("twenty-five and ninety nine", "25 and 99"),
+        ("thirty - one", "31"),
+        ("one hundred", "100"),
+        ("a hundred and five days", "105 days"),
+        ("one hundred twenty-five", "125"),
+        ("two million three hundred thousand and five", "2,300,005"),
+        ("the nineteenth century, the twenty-first", "the 19th century, the 21st"),
+        ("the third fortieth", "the 3rd 40th"),
+        ("within one day", "within 1 day"),
+        ("between one hundred and five hundred", "between 100 and 500"),
+        ("one thousand and five thousand", "1000 and 5000"),
+        ("one hundred\nfive", "100\n5"),
+    ],
+)
+def test_number_words_are_figures(in_words: str, in_digits: str) -> None:
+    assert norms(in_words) == norms(in_digits)
+
+
+@pytest.mark.parametrize(
+    "text", ["no one knows", "one of them", "this one is", "the one plan", "one another", "one, day", "someone", "one"]
+)
+def test_one_is_no_figure_where_it_stands_for_something(text: str) -> None:
+    assert numbers(text) == []
+
+
+@pytest.mark.parametrize("text", ["half a million", "hundreds of bikes", "thousands", "on second thought", "first of all"])
+def test_words_near_numbers_are_no_figures(text: str) -> None:
+    assert numbers(text) == []
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("$5", "5 dollars"),
+        ("€ 72.50", "72.50 euros"),
+        ("72 €", "72 euros"),
+        ("$1.5 million", "1,500,000 dollars"),
+        ("3 million bikes", "3,000,000 bikes"),
+        ("five thousand", "5 thousand"),
+        ("50%", "50 percent"),
+        ("50 %", "50 per cent"),
+        ("1\u00a0000\u202f000", "1000000"),
+        ("$10 000", "$10,000"),
+        ("20.00", "20"),
+    ],
+)
+def test_figures_are_the_same_in_any_format(one: str, other: str) -> None:
+    assert norms(one) == norms(other)
+
+
+def test_figures_of_different_things_stay_apart() -> None:
+    assert norms("in 2019 100 people") == ["in", "2019", "100", "peopl"]
+    assert norms("version 2.10") != norms("version 2.1") and norms("$5") != norms("€5")
+    assert norms("between 5 and 10 thousand")[-1] == "10000"
+
+
+def test_numerals_keep_their_place() -> None:
+    text = "It lasts twenty-five days, costs $1.5 million and has one wheel."
+    assert [(t.norm, text[t.start : t.end]) for t in numbers(text)] == [
+        ("25", "twenty-five"),
+        ("1500000", "$1.5 million"),
+        ("1", "one"),
+    ]
+
+
+@given(st.integers(0, 99), st.sampled_from(["", "hundred", "thousand", "million"]))
+def test_every_small_number_is_read(number: int, scale: str) -> None:
+    digits = "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen".split()
+    digits += "seventeen eighteen nineteen".split()
+    tens = "twenty thirty forty fifty sixty seventy eighty ninety".split()
+    word = digits[number] if number < 20 else tens[number // 10 - 2] + (f"-{digits[number % 10]}" if number % 10 else "")
+    size = {"": 1, "hundred": 100, "thousand": 1000, "million": 1_000_000}[scale if number else ""]
+    written = f"{word} {scale}  bikes" if number else "zero bikes"
+    assert norms(written) == [str(number * size), *norms("bikes")]
 
 
 def test_normalise_reads_as_it_was_meant() -> None:
@@ -100,7 +182,7 @@ def test_normalising_twice_changes_nothing_about_the_words(text: str) -> None:
     assert normalise(text) == normalise(text).strip()
 
 
-UNITS = [*".['“\n \u0301", "1,", "a.", " \n", "- ", "a' ", '" ', "a. ", "1. ", "[1]", "[1-50] a. ", "a1 "]
+UNITS = [*".['“\n \u0301", "1,", "a.", " \n", "- ", "a' ", '" ', "a. ", "1. ", "[1]", "[1-50] a. ", "a1 ", "one hundred and ", "$1 111 ", "a "]
 
 
 @pytest.mark.parametrize("unit", UNITS)
