@@ -59,6 +59,7 @@ def nightly(engine: Engine, settings: Settings, *, track: Track) -> NightlyRepor
                     rejects=settings.path("rejects"),
                     chunks=[str(settings.path(pattern)) for pattern in imports.chunks],
                     clean=cleaner(engine, settings.pii),
+                    workers=imports.workers,
                     track=track,
                 ),
             )

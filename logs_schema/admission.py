@@ -7,10 +7,11 @@ from sqlalchemy import Connection
 from logs_schema.forgetting import forget_traces
 from logs_schema.keys import store_key_in
 from logs_schema.marks import Kind, Mark, any_marks, known_marks, mark
+from logs_schema.prepared import Prepared
 from logs_schema.records import Feedback, RagRecord, Trace
 
 
-def admitted(connection: Connection, records: Sequence[RagRecord]) -> list[RagRecord]:
+def admitted(connection: Connection, records: Sequence[Prepared]) -> list[Prepared]:
     """The records that were not forgotten.
 
     Forgotten are: those of a forgotten trace, those of a forgotten user from before that, and those that
@@ -19,19 +20,19 @@ def admitted(connection: Connection, records: Sequence[RagRecord]) -> list[RagRe
     if not any_marks(connection):
         return list(records)
     key = store_key_in(connection)
-    marks = {index: list(_marks(key, record)) for index, record in enumerate(records)}
-    known = known_marks(connection, (mark for some in marks.values() for mark in some))
+    marks = [list(_marks(key, each.record)) for each in records]
+    known = known_marks(connection, (mark for some in marks for mark in some))
     refused = [
-        record
-        for index, record in enumerate(records)
+        each
+        for each, mine in zip(records, marks, strict=True)
         if any(
-            mark in known and (mark.kind != Kind.user or record.occurred_at <= known[mark])  # a user may come back
-            for mark in marks[index]
+            mark in known and (mark.kind != Kind.user or each.record.occurred_at <= known[mark])  # a user may come back
+            for mark in mine
         )
     ]
-    forget_traces(connection, key, [Trace(record.source, record.source_id) for record in refused])
-    left_out = {record.record_id for record in refused}
-    return [record for record in records if record.record_id not in left_out]
+    forget_traces(connection, key, [each.trace for each in refused])
+    left_out = {each.record_id for each in refused}
+    return [each for each in records if each.record_id not in left_out]
 
 
 def admitted_feedback(

@@ -15,7 +15,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, m
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
-from logs_schema.errors import ConfigurationError, FactoryError, NotReadyError
+from logs_schema.errors import ConfigurationError, FactoryError, NotReadyError, no_room
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_SECONDS = 30
@@ -176,7 +176,7 @@ def _sqlite_error(path: Path, message: str) -> FactoryError | None:
     if "locked" in message:
         return _busy(str(path))
     if "full" in message or "I/O error" in message:
-        return FactoryError(f"Writing to {path} failed ({message}): free some disk space and run this again.")
+        return no_room(path, message)
     if "readonly" in message or "unable to open" in message:
         return ConfigurationError(f"The store {path} cannot be written ({message}): mend its permissions.")
     return None
@@ -221,7 +221,7 @@ def _postgresql_error(store: str, error: BaseException, gone: bool) -> FactoryEr
     if state in BUSY_STATES:
         return _busy(store)
     if state in FULL_STATES:
-        return FactoryError(f"Writing to {store} failed ({_first_line(error)}): free some disk space and run it again.")
+        return no_room(store, _first_line(error))
     if state in REFUSED_STATES:
         return ConfigurationError(f"The store {store} cannot be written ({_first_line(error)}): mend its permissions.")
     return None

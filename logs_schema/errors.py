@@ -4,6 +4,21 @@ A message says what was wrong, where, and what to do. The command line prints it
 traceback; anything that is not a `FactoryError` is a bug and keeps its traceback.
 """
 
+import errno
+from pathlib import Path
+
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
+UNUSABLE = {
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.EEXIST,
+    errno.ENAMETOOLONG,
+    errno.ELOOP,
+}
+
 
 class FactoryError(Exception):
     """Root of every error that the user can mend. Exit code 1."""
@@ -33,3 +48,23 @@ class GateRefusedError(FactoryError):
     """The challenger is not good enough to replace the champion. Exit code 5."""
 
     exit_code = 5
+
+
+def no_room(place: Path | str, reason: object) -> FactoryError:
+    """What to say when a disk is full or fails, a quota is used up or a file may not grow."""
+    return FactoryError(f"Writing to {place} failed ({reason}): free some disk space and run this again.")
+
+
+def disk_error(error: OSError, place: Path | str | None = None) -> FactoryError | None:
+    """What to say of an error of the file system that its owner can mend; None for any other.
+
+    Args:
+        error: as it was raised.
+        place: what could not be written [default: the file that the error names].
+    """
+    place = place or error.filename or "the disk"
+    if error.errno in NO_ROOM:
+        return no_room(place, error.strerror)
+    if error.errno in UNUSABLE:
+        return ConfigurationError(f"{place} cannot be used ({error.strerror}): mend that, or choose another place.")
+    return None

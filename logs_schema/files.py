@@ -1,33 +1,35 @@
 """Writing so that a kill at any moment leaves either the old file or the new one, whole."""
 
+import glob
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+ABANDONED_SECONDS = 3600
+"""A `.partial` file that nobody has written to for so long was left by a killed run."""
 
 
 def write_atomic(path: Path, data: bytes, mode: int = 0o644) -> None:
     """Write `data` beside `path`, fsync, and rename over it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
-    try:
-        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-    _fsync_folder(path.parent)
+    with file_atomic(path, mode) as partial:
+        partial.write_bytes(data)
 
 
 @contextmanager
 def file_atomic(path: Path, mode: int = 0o600) -> Iterator[Path]:
-    """Yield an empty file beside `path`, to be written by its name; when the block ends well it becomes `path`."""
+    """Yield an empty file beside `path`, to be written by its name; when the block ends well it becomes `path`.
+
+    What killed runs left (`.NAME.*.partial`, untouched for an hour) is removed first.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
+    for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
+        with suppress(FileNotFoundError):  # another process clears as well
+            if leftover.is_file() and time.time() - leftover.stat().st_mtime > ABANDONED_SECONDS:
+                leftover.unlink()
     partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     os.close(os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL, mode))
     try:

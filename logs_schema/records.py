@@ -8,6 +8,7 @@ import json
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import lru_cache
+from operator import attrgetter
 from typing import Annotated, Any, Literal, NamedTuple
 
 import orjson
@@ -197,11 +198,14 @@ class RagRecord(Value):
 
     def _hash_of(self, fields: set[str] | None) -> str:
         """`content_hash` of these fields, the quick way where it is sure to give the same."""
-        told = self.model_dump(mode="json", include=fields)
         numbers = (self.latency_ms, *(c.score for c in self.contexts), *(e.value for e in self.feedback))
         if not all(map(_written_alike, numbers)):
-            return content_hash(told)
-        return hashlib.sha256(orjson.dumps(told, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
+            return content_hash(self.model_dump(mode="json", include=fields))
+        told = {name: self.__dict__[name] for name in fields or self.__dict__}
+        if "contexts" in told:
+            told["contexts"] = [context.__dict__ for context in self.contexts]
+        written = orjson.dumps(told, default=attrgetter("__dict__"), option=orjson.OPT_SORT_KEYS | orjson.OPT_UTC_Z)
+        return hashlib.sha256(written).hexdigest()[:16]
 
 
 @lru_cache(10_000)

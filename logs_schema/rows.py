@@ -1,14 +1,26 @@
 """Rows to and from records, on a connection that the caller opened. `store` is the way in; only it comes here."""
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache, partial
 from itertools import islice, zip_longest
-from operator import attrgetter
+from operator import itemgetter
 from typing import Any, TypeVar
 
-from sqlalchemy import BindParameter, Connection, Dialect, Select, Table, bindparam, delete, exists, select, update
+from sqlalchemy import (
+    BindParameter,
+    Connection,
+    Dialect,
+    Engine,
+    Select,
+    Table,
+    bindparam,
+    delete,
+    exists,
+    select,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
 from logs_schema.garbage import paused
@@ -41,6 +53,7 @@ from logs_schema.tables import (
 T = TypeVar("T")
 V = TypeVar("V", bound=Value)
 _Convert = Callable[[Any], Any] | None
+_Order = Callable[[tuple[Any, ...]], Any] | None
 _Query = tuple[str, Sequence[str] | None, list[str]]
 _fill = object.__setattr__
 
@@ -58,12 +71,6 @@ WATERMARK: Table = Watermark.__table__  # type: ignore[attr-defined]
 
 CHUNK = 500
 """Values in one IN list: far below the limit of every database."""
-SAME_COLUMNS = (
-    *("source", "source_id", "occurred_at", "query", "response", "prompt_version", "truncated", "model", "reference"),
-    *("latency_ms", "prompt_tokens", "completion_tokens", "session_id", "user_id", "error"),
-)
-"""Fields of RagRecord that are columns of the same name and type."""
-_same_columns = attrgetter(*SAME_COLUMNS)
 EARLIEST = datetime.min.replace(tzinfo=UTC)
 _KEYS: BindParameter[str] = bindparam("keys", expanding=True)
 _RECORD = tuple(RagRecord.model_fields)[:-1]
@@ -94,24 +101,44 @@ _TEXTS = Texts(48 << 20)
 def put(connection: Connection, table: Table, rows: Iterable[dict[str, Any]], *, replace: bool) -> None:
     """Insert rows; those whose key exists are replaced or left as they are."""
     batch = list(rows)
-    if not batch:
-        return
-    sql, names, converters, positional = _insert(connection.dialect, table, tuple(batch[0]), replace)
-    # converted here, a column at a time: SQLAlchemy takes several times as long for every row
-    columns = [[row[name] for row in batch] for name in names]
-    converted = [
-        column if convert is None or column.count(None) == len(column) else list(map(convert, column))
-        for column, convert in zip(columns, converters, strict=True)
-    ]
-    values = list(zip(*converted, strict=True))
-    connection.exec_driver_sql(sql, values if positional else [dict(zip(names, each, strict=True)) for each in values])
+    if batch:
+        names = tuple(batch[0])
+        values = [tuple([row[name] for name in names]) for row in batch]
+        put_converted(connection, table, names, converted(connection.dialect, table, names, values), replace=replace)
+
+
+def put_converted(
+    connection: Connection, table: Table, names: tuple[str, ...], rows: Sequence[tuple[Any, ...]], *, replace: bool
+) -> None:
+    """As `put`, of rows that `converted` gave."""
+    if rows:
+        sql, order = _insert(connection.dialect, table, names, replace)
+        values = list(map(order, rows)) if order else [dict(zip(names, row, strict=True)) for row in rows]
+        connection.exec_driver_sql(sql, values)
+
+
+def converted(
+    dialect: Dialect, table: Table, names: tuple[str, ...], rows: Sequence[tuple[Any, ...]]
+) -> list[tuple[Any, ...]]:
+    """Rows of values of these columns, each made what the driver takes.
+
+    It is done a column at a time: SQLAlchemy takes several times as long for every row.
+    """
+    columns: list[Iterable[Any]] = []
+    for column, convert in zip(zip(*rows, strict=True), _to_driver(dialect, table, names), strict=False):
+        columns.append(column if convert is None or column.count(None) == len(column) else map(convert, column))
+    return list(zip(*columns, strict=True))
 
 
 @lru_cache(100)
-def _insert(
-    dialect: Dialect, table: Table, names: tuple[str, ...], replace: bool
-) -> tuple[str, list[str], list[_Convert], bool]:
-    """(SQL, columns in its order, what makes each of their values what the driver takes, whether by position)."""
+def _to_driver(dialect: Dialect, table: Table, names: tuple[str, ...]) -> list[_Convert]:
+    """What makes values of these columns what the driver takes."""
+    return [table.c[name].type.dialect_impl(dialect).bind_processor(dialect) for name in names]
+
+
+@lru_cache(100)
+def _insert(dialect: Dialect, table: Table, names: tuple[str, ...], replace: bool) -> tuple[str, _Order]:
+    """(SQL, what brings values of these columns into its order; None: it takes them by name)."""
     insert = (postgresql if dialect.name == "postgresql" else sqlite).insert(table)
     keys = [column.name for column in table.primary_key]
     others = {name: insert.excluded[name] for name in names if name not in keys}
@@ -119,9 +146,8 @@ def _insert(
         insert.on_conflict_do_update(index_elements=keys, set_=others) if replace else insert.on_conflict_do_nothing()
     )
     compiled = statement.compile(dialect=dialect, column_keys=list(names))
-    order = compiled.positiontup or list(names)
-    converters = [table.c[name].type.dialect_impl(dialect).bind_processor(dialect) for name in order]
-    return str(compiled), order, converters, compiled.positional
+    places = [names.index(name) for name in compiled.positiontup or ()]
+    return str(compiled), itemgetter(*places) if len(places) > 1 else tuple if places else None
 
 
 def fetched(connection: Connection, query: Select[Any], keys: Sequence[str], **others: str) -> list[tuple[Any, ...]]:
@@ -166,45 +192,6 @@ def stored(model: type[V], values: dict[str, Any]) -> V:
     _fill(made, "__pydantic_extra__", None)
     _fill(made, "__pydantic_private__", None)
     return made
-
-
-def prompt_row(prompt: PromptTemplate) -> dict[str, Any]:
-    """Row of `prompt`."""
-    return {"hash": prompt.hash, "template": prompt.model_dump(mode="json")}
-
-
-def interaction_row(
-    record: RagRecord, content_hash: str, line_hash: str | None, imported_at: datetime
-) -> dict[str, Any]:
-    """Row of `interaction`."""
-    return {
-        **dict(zip(SAME_COLUMNS, _same_columns(record), strict=True)),
-        "line_hash": line_hash,
-        "id": record.record_id,
-        "content_hash": content_hash,
-        "history": [message.model_dump() for message in record.history] or None,
-        "prompt_hash": record.prompt.hash if record.prompt else None,
-        "tags": list(record.tags) or None,
-        "imported_at": imported_at,
-    }
-
-
-def context_rows(record: RagRecord, passages: Mapping[str, str]) -> Iterator[dict[str, Any]]:
-    """Rows of `context`, by rank; `passages` gives the hash of each text."""
-    identifier = record.record_id
-    for rank, context in enumerate(record.contexts):
-        yield {
-            "interaction_id": identifier,
-            "rank": rank,
-            "passage_hash": passages[context.text],
-            "doc_id": context.doc_id,
-            "title": context.title,
-            "url": context.url,
-            "version": context.version,
-            "updated_at": context.updated_at,
-            "score": context.score,
-            "groups": None if context.groups is None else list(context.groups),
-        }
 
 
 def in_order(events: Iterable[Feedback]) -> tuple[Feedback, ...]:
@@ -256,6 +243,16 @@ def _contexts_of(connection: Connection, ids: Sequence[str]) -> dict[str, list[C
         }
         found[interaction_id].append(stored(Context, values))
     return found
+
+
+def passage_texts(engine: Engine, hashes: Iterable[str]) -> dict[str, str]:
+    """Texts of passages by hash; those that are gone are left out, unless they were read a moment ago."""
+
+    def read(missing: Sequence[str]) -> list[tuple[str, str]]:
+        with engine.connect() as connection:
+            return list(_passages(connection, missing))
+
+    return _TEXTS.of(hashes, read)
 
 
 def _passages(connection: Connection, hashes: Sequence[str]) -> Iterator[tuple[str, str]]:

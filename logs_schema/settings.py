@@ -30,6 +30,9 @@ class ImportSettings(Section):
     alone."""
     source: str = Field(default="production", min_length=1, max_length=100)
     """Name of the application, when a log line does not give one."""
+    workers: int = Field(default=1, ge=0, le=64)
+    """Processes that read lines (personal data replaced) ahead of the one that writes them, when there are more than
+    some 2,000; 0: none. The result is the same with any."""
 
     @field_validator("format")
     @classmethod

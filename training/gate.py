@@ -39,7 +39,7 @@ class GateReport(Value):
 
     def text(self) -> str:
         """Every check, and what to do about those that failed."""
-        against = f"champion {self.champion_id}" if self.champion_id else "the base (there is no champion)"
+        against = f"champion {self.champion_id}" if self.champion_id else "the base (no other adapter runs)"
         verdict = "passed" if self.passed else "REFUSED"
         lines = [f"Gate {verdict}: adapter {self.adapter_id} against {against}, evaluation {self.evaluation_id}."]
         for check in self.checks:

@@ -21,6 +21,7 @@ from training.base_model import BaseModel, resolve
 from training.checkpoints import newest_whole, prove
 from training.dataset import read_manifest, read_split
 from training.device import Device, choose, load_model, load_tokenizer
+from training.disk import weights_into
 from training.fitting import FittedRows, TokenRow, fit, invocation
 from training.generate import batches
 from training.prompt_cache import PromptCache, positions
@@ -75,7 +76,7 @@ def train(
             finished = read_report(final)
             if finished is not None:
                 return finished.model_copy(update={"reused": True, "path": str(final)})
-            with quiet():
+            with quiet(), weights_into(out):
                 return _train(name, dataset, manifest, settings, base, device, out, templates, track)
     except Timeout as error:
         raise NotReadyError(f"Adapter {name} is being trained by another process: wait for it to end.") from error

@@ -8,21 +8,31 @@ from typer.core import TyperGroup
 
 from factory import __version__
 from factory.cli import care, collect, dataset, feeds, label, logs, mine, ops, trace, train
-from logs_schema.errors import FactoryError
+from logs_schema.errors import FactoryError, disk_error
 
 
 class FactoryGroup(TyperGroup):
     """Prints a `FactoryError` as one clear sentence and exits with the code of its kind."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command; anything but a `FactoryError` is a bug and keeps its traceback."""
+        """Run the command; anything but a `FactoryError` or a disk that refuses is a bug and keeps its traceback."""
         try:
             return super().invoke(ctx)
         except FactoryError as error:
-            from logs_schema.visible import visible
+            raise _said(error) from error
+        except OSError as error:
+            explained = disk_error(error)
+            if explained is None:
+                raise
+            raise _said(explained) from error
 
-            typer.echo(f"factory: {visible(str(error))}", err=True)
-            raise typer.Exit(error.exit_code) from error
+
+def _said(error: FactoryError) -> typer.Exit:
+    """Print the sentence; the exit that goes with it."""
+    from logs_schema.visible import visible
+
+    typer.echo(f"factory: {visible(str(error))}", err=True)
+    return typer.Exit(error.exit_code)
 
 
 app = typer.Typer(

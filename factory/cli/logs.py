@@ -68,6 +68,7 @@ def import_(
         occurred_at=occurred_at and occurred_at.replace(tzinfo=UTC),
         chunks=chunks or [str(settings.path(pattern)) for pattern in settings.imports.chunks],
         clean=cleaner(store, settings.pii),
+        workers=settings.imports.workers,
         track=track,
     )
     emit(report, as_json)

@@ -73,6 +73,10 @@ _TURN = re.compile(
     re.IGNORECASE,
 )
 """Where a sentence turns: "I'm not sure, but …"."""
+_DENIAL = re.compile(
+    r"no[nt]?\b|n't\b|dont\b|unable|insufficient|impossible|fails? to|nicht|keine|pas|aucun|niet|geen|onvoldoende|não"
+)
+"""No refusal does without one of these, which are found much faster."""
 
 
 class Abstention(NamedTuple):
@@ -121,7 +125,7 @@ def _beside(text: str, sentence: Sentence, wording: str) -> list[Sentence]:
 
 def _refuses(sentence: str, wording: str) -> bool:
     plain = _plain(sentence)
-    return wording in plain or _REFUSAL.search(plain) is not None
+    return wording in plain or (_DENIAL.search(plain) is not None and _REFUSAL.search(plain) is not None)
 
 
 def _claims(sentence: str) -> bool:

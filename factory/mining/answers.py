@@ -1,7 +1,6 @@
 """Whether and where passages hold the answer to a query: shares of what was asked, and the kind of answer wanted."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
 from itertools import pairwise
 from typing import Literal, NamedTuple
 
@@ -66,6 +65,8 @@ class Answer(NamedTuple):
     """Content words of that sentence that the query does not hold: what it adds."""
 
 
+EXACT = 1e-9
+"""More than rounding: no part of a passage's lift exceeds its coverage, so that 2.5 times that bounds the lift."""
 NOTHING = Answer(Holding(0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0), None, None, frozenset())
 
 
@@ -99,17 +100,7 @@ def asking(record: RagRecord) -> Asking:
 
 def answer_in(record: RagRecord, texts: Sequence[tuple[str, str]]) -> Answer:
     """Where (text, title) pairs come closest to answering the query of a record."""
-    return _answer(asking(record), tuple(texts))
-
-
-def of_the_whole(holding: Holding) -> dict[str, float]:
-    """The measures by name."""
-    return holding._asdict()
-
-
-@lru_cache(maxsize=1024)
-def _answer(query: Asking, texts: tuple[tuple[str, str], ...]) -> Answer:
-    """Cached, because the evidence of a finding is read off what was scored shortly before."""
+    query = asking(record)
     weights = dict(query.weights)
     total = sum(weights.values())
     best, most = NOTHING, 0.0
@@ -119,8 +110,10 @@ def _answer(query: Asking, texts: tuple[tuple[str, str], ...]) -> Answer:
         one = passage(text, title)
         if not one.sentences:
             continue
-        shares, stretch = _shares(weights, one)
         coverage = sum(weight for word, weight in weights.items() if one.holds(word))
+        if 2.5 * coverage < most - EXACT:
+            continue
+        shares, stretch = _shares(weights, one)
         at = max(range(len(shares)), key=lambda n: (shares[n], -n))
         top = sorted(shares, reverse=True)[:3]
         spread = sum(top) / len(top)
@@ -142,15 +135,21 @@ def _answer(query: Asking, texts: tuple[tuple[str, str], ...]) -> Answer:
     return best
 
 
+def of_the_whole(holding: Holding) -> dict[str, float]:
+    """The measures by name."""
+    return holding._asdict()
+
+
 def _shares(weights: Mapping[str, float], one: Passage) -> tuple[list[float], float]:
     """Weight of the query's words in each sentence, and in the best two neighbouring ones."""
     shares = [0.0] * len(one.sentences)
     both = [0.0] * len(one.sentences)
+    spans = [one.span(number, number) for number in range(len(shares))]
     for word, weight in weights.items():
         places = one.places.get(word, 0)
         before = False
-        for number in range(len(shares)) if places else ():
-            held = bool(places & one.span(number, number))
+        for number, span in enumerate(spans if places else ()):
+            held = bool(places & span)
             if held:
                 shares[number] += weight
             if held or before:

@@ -1,14 +1,17 @@
 """All that a verdict on one record rests on, read once."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
-from typing import NamedTuple
+from functools import cached_property
 
 from factory.mining.answers import Answer
-from factory.mining.claims import Claim
+from factory.mining.citations import Citation
+from factory.mining.claims import SHORT, Claim
 from factory.mining.corpus import Searched
 from factory.mining.feedback import GROUNDED, Opinion, read_feedback
-from factory.mining.lexical import claimed, read
+from factory.mining.frame import stated
+from factory.mining.lexical import claimed, read, unsupported_citations
 from factory.mining.passage import Passage, passages
 from factory.mining.settings import MiningSettings
 from factory.mining.text import Sentence
@@ -24,7 +27,8 @@ DOUBT = 0.2
 passages on the right topic come that far (chosen on the demo's help centre)."""
 
 
-class Case(NamedTuple):
+@dataclass(frozen=True)
+class Case:
     """A record, its scores, and what was read off its texts."""
 
     record: RagRecord
@@ -32,7 +36,7 @@ class Case(NamedTuple):
     settings: MiningSettings
     found: list[Passage]
     answer: Answer
-    judged: list[Claim]
+    judged: tuple[Claim, ...]
     refuses: bool
     """The response says "I don't know" and claims nothing beside it."""
     refusal: Sentence | None
@@ -80,15 +84,42 @@ class Case(NamedTuple):
         """0 to 1: how clearly the contexts do not hold the answer."""
         return max(-self.sufficient, self.missed or 0.0)
 
+    @cached_property
+    def stated(self) -> list[Claim]:
+        """The claims that are more than frames of an answer."""
+        return stated(self.record.response, self.judged)
+
+    @cached_property
+    def doubted(self) -> list[Claim]:
+        """Claims that would not count as supported if they stood alone: the worst first, in order when nearly as bad,
+        and those too short to say much last.
+        """
+        doubted = [claim for claim in self.stated if self.support(claim) < self.settings.faithful]
+        return sorted(
+            doubted, key=lambda claim: (claim.weight < SHORT, round(self.support(claim), 1), claim.sentence.start)
+        )
+
     def support(self, claim: Claim) -> float:
         """0 to 1: faithfulness of one claim for itself: what a dearer stage says of its sentence, else its words."""
+        return self._supports[claim.sentence]
+
+    @cached_property
+    def _supports(self) -> dict[Sentence, float]:
+        return {claim.sentence: self._support(claim) for claim in self.judged}
+
+    def _support(self, claim: Claim) -> float:
         start, end = claim.sentence
         told = [
             one.score
             for one in self.scores.evidence
             if one.spans and one.score is not None and one.spans[0].start < end and start < one.spans[0].end
         ]
-        return min(told, default=claimed(claim))
+        return min(told) if told else claimed(claim)
+
+    @cached_property
+    def miscited(self) -> tuple[list[Citation], list[Citation]]:
+        """Citations that are out of range, and citations whose passage does not support their sentence."""
+        return unsupported_citations(self.record.response, self.found)
 
     @property
     def faithful(self) -> float:

@@ -42,10 +42,11 @@ def cited_sentences(text: str) -> list[tuple[Citation, Sentence | None]]:
 
     None when there are no words at all.
     """
-    found = sentences(without_citations(text))
+    cited = citations(text)
+    found = sentences(without_citations(text)) if cited else ()
     starts = [sentence.start for sentence in found]
     backed: list[tuple[Citation, Sentence | None]] = []
-    for citation in citations(text):
+    for citation in cited:
         after = bisect_left(starts, citation.start)
         before = found[after - 1] if after else None
         if before and "\n" in text[before.end : citation.start] and after < len(found):

@@ -2,8 +2,8 @@
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from functools import lru_cache
-from itertools import islice, pairwise
+from itertools import islice
+from operator import mul
 from typing import NamedTuple
 
 from factory.mining.citations import without_citations
@@ -63,6 +63,8 @@ class Claim(NamedTuple):
     """That sentence of the passage."""
     missing: tuple[str, ...]
     """Its figures, names and other content words that no passage holds, as written."""
+    words: tuple[str, ...]
+    """Its words (of the first 300) in comparable form: sentences with the same ones say the same."""
 
 
 class Near(NamedTuple):
@@ -75,7 +77,9 @@ class Near(NamedTuple):
     order: int
 
 
-def claims(response: str, texts: Sequence[tuple[str, str]], only: tuple[Sentence, ...] | None = None) -> list[Claim]:
+def claims(
+    response: str, texts: Sequence[tuple[str, str]], only: tuple[Sentence, ...] | None = None
+) -> tuple[Claim, ...]:
     """Each sentence of a response (of the first 200) that has content words; citation marks are left out.
 
     Args:
@@ -83,17 +87,12 @@ def claims(response: str, texts: Sequence[tuple[str, str]], only: tuple[Sentence
         texts: (text, title) of its contexts.
         only: Sentences to look at; all of them when None.
     """
-    return list(_claims(response, tuple(texts), only))
-
-
-@lru_cache(maxsize=1024)
-def _claims(response: str, texts: tuple[tuple[str, str], ...], only: tuple[Sentence, ...] | None) -> tuple[Claim, ...]:
-    """Cached, because the evidence of a finding is read off what was scored shortly before."""
     found = [passage(text, title) for text, title in texts]
     plain = without_citations(response)
     places = (sentences(plain) if only is None else only)[:MOST]
+    held = frozenset[str]().union(*(one.places for one in found), *(one.title for one in found))
     return tuple(
-        _claim(plain, place, within[:WORDY], found)
+        _claim(plain, place, within[:WORDY], found, held)
         for place, within in zip(places, by_sentence(tokens(plain), places), strict=True)
         if any(token.is_content for token in within[:WORDY])
     )
@@ -104,58 +103,65 @@ def whole(judged: Sequence[Claim]) -> dict[str, float]:
 
     Short sentences do not count as the worst when there is another one.
     """
-    total = sum(claim.weight for claim in judged)
+    weights = [claim.weight for claim in judged]
+    total = sum(weights)
+    every = zip(*(claim.measures for claim in judged), strict=True)
     full = [claim.measures for claim in judged if claim.weight >= SHORT] or [claim.measures for claim in judged]
     measured = {}
-    for at, name in enumerate(Measures._fields):
-        measured[name] = sum(claim.measures[at] * claim.weight for claim in judged) / total
-        measured[f"{name}_worst"] = (max if name in FAULTS else min)(measures[at] for measures in full)
+    for name, values, counted in zip(Measures._fields, every, zip(*full, strict=True), strict=True):
+        measured[name] = sum(map(mul, values, weights)) / total
+        measured[f"{name}_worst"] = (max if name in FAULTS else min)(counted)
     return measured
 
 
+def alone(claim: Claim) -> dict[str, float]:
+    """The same of one sentence."""
+    return dict(zip(_NAMES, claim.measures * 2, strict=True))
+
+
+_NAMES = (*Measures._fields, *(f"{name}_worst" for name in Measures._fields))
 FAULTS = frozenset({"rarest", "figures", "names", "negation"})
 """Measures that speak against a sentence; all others speak for it."""
 
 
-def _claim(text: str, place: Sentence, within: Sequence[Token], found: Sequence[Passage]) -> Claim:
-    norms = [token.norm for token in within]
+def _claim(
+    text: str, place: Sentence, within: Sequence[Token], found: Sequence[Passage], held: frozenset[str]
+) -> Claim:
+    norms = tuple(token.norm for token in within)
     content = [token for token in within if token.is_content]
     words = [token.norm for token in content]
     weights = {word: idf(word) for word in words}
     total, length = sum(weights.values()), sum(weights[word] for word in words)
-    absent = {word for word in weights if not any(one.holds(word) for one in found)}
-    best = Near(0.0, None, 0.0, 0.0, 0)
-    context = None
-    for rank, one in enumerate(found):
-        near = _near(norms, words, weights, one)
-        if near.sentence > best.sentence:
-            context = rank
-            best = best._replace(sentence=near.sentence, at=near.at)
-        best = best._replace(
-            window=max(best.window, near.window),
-            chain=max(best.chain, near.chain),
-            order=max(best.order, near.order),
-        )
-    coverage = 1 - sum(weights[word] for word in absent) / total
-    pairs = _held_pairs(norms, found)
+    absent = weights.keys() - held
+    runs = _Runs(len(norms))
+    near = []
+    for one in found:
+        rows = [one.places.get(word, 0) for word in norms]
+        runs.add(rows)
+        near.append(_near(rows, words, weights, one))
+    sentence = max((one.sentence for one in near), default=0.0)
+    context = next((rank for rank, one in enumerate(near) if one.sentence == sentence), None) if sentence else None
+    at = near[context].at if context is not None else None
+    coverage = 1 - sum(weight for word, weight in weights.items() if word in absent) / total
+    pairs = runs.pairs(coverage)
     names = {token.norm for token in content if text[token.start].isupper() and token.start > place.start}
     closest = found[context] if context is not None else None
     measures = Measures(
         coverage=coverage,
-        sentence=best.sentence / total,
-        window=best.window / total,
-        pairs=coverage if pairs is None else pairs,
-        triples=_held_triples(norms, found, coverage if pairs is None else pairs),
-        order=best.order / len(norms),
-        chain=best.chain / length,
+        sentence=sentence / total,
+        window=max((one.window for one in near), default=0.0) / total,
+        pairs=pairs,
+        triples=runs.triples(pairs),
+        order=max((one.order for one in near), default=0) / len(norms),
+        chain=max((one.chain for one in near), default=0.0) / length,
         rarest=max((weights[word] for word in absent), default=0.0),
         figures=float(any(word[0].isdigit() for word in absent)),
         names=len(names & absent) / len(names) if names else 0.0,
-        negation=float(closest is not None and best.at is not None and _contradicts(within, closest, best.at)),
+        negation=float(closest is not None and at is not None and _contradicts(within, closest, at)),
     )
     written = dict.fromkeys(text[token.start : token.end] for token in content if token.norm in absent)
-    where = closest.sentences[best.at] if closest and best.at is not None else None
-    return Claim(place, measures, length, context, where, tuple(written))
+    where = closest.sentences[at] if closest and at is not None else None
+    return Claim(place, measures, length, context, where, tuple(written), norms)
 
 
 def _contradicts(within: Sequence[Token], one: Passage, at: int) -> bool:
@@ -168,14 +174,14 @@ def _contradicts(within: Sequence[Token], one: Passage, at: int) -> bool:
     return any(one.places.get(word, 0) & span for word in own) if own else not held.isdisjoint(theirs or ())
 
 
-def _near(norms: list[str], words: list[str], weights: dict[str, float], one: Passage) -> Near:
-    """The closest sentence and window, and the common subsequences, of one passage."""
+def _near(rows: Sequence[int], words: list[str], weights: dict[str, float], one: Passage) -> Near:
+    """The closest sentence and window, and the common subsequences, of one passage; `rows` has each word's places."""
     where = {word: list(islice(bits(one.places[word]), OFTEN)) for word in weights if word in one.places}
     hits = sorted((at, word) for word, places in where.items() for at in places)
     sentence, at = _best_sentence(hits, weights, one)
     return Near(
-        sentence, at, _best_window(hits, weights, int(SLACK * len(norms)) + 2), _chain(words, where, weights),
-        _order(norms, one),
+        sentence, at, _best_window(hits, weights, int(SLACK * len(rows)) + 2), _chain(words, where, weights),
+        _order(rows, one.size),
     )  # fmt: skip
 
 
@@ -230,32 +236,38 @@ def _chain(words: list[str], where: dict[str, list[int]], weights: dict[str, flo
     return heavy[-1] if heavy else 0.0
 
 
-def _order(norms: list[str], one: Passage) -> int:
+def _order(rows: Sequence[int], size: int) -> int:
     """Length of the longest common subsequence, a passage at a time (Hyyrö 2004, bit-parallel LCS)."""
-    full = (1 << one.size) - 1
+    full = (1 << size) - 1
     row = full
-    for word in norms:
-        match = row & one.places.get(word, 0)
-        row = ((row + match) | (row - match)) & full
-    return one.size - row.bit_count()
+    for places in rows:
+        if match := row & places:
+            row = ((row + match) | (row - match)) & full
+    return size - row.bit_count()
 
 
-def _held_pairs(norms: list[str], found: Sequence[Passage]) -> float | None:
-    """Share of neighbouring words that are neighbours in a passage; None for a sentence of one word."""
-    if len(norms) < 2:
-        return None
-    held = 0
-    for first, second in pairwise(norms):
-        held += any(one.places.get(first, 0) << 1 & one.places.get(second, 0) for one in found)
-    return held / (len(norms) - 1)
+class _Runs:
+    """Which neighbouring words of a sentence, two and three in a row, are neighbours in some passage."""
 
+    def __init__(self, size: int) -> None:
+        self._pairs = [False] * (size - 1)
+        self._triples = [False] * (size - 2)
 
-def _held_triples(norms: list[str], found: Sequence[Passage], shorter: float) -> float:
-    if len(norms) < 3:
-        return shorter
-    held = 0
-    for first, second, third in zip(norms, norms[1:], norms[2:], strict=False):
-        held += any(
-            one.places.get(first, 0) << 2 & one.places.get(second, 0) << 1 & one.places.get(third, 0) for one in found
-        )
-    return held / (len(norms) - 2)
+    def add(self, rows: Sequence[int]) -> None:
+        """Look at one passage, given the places of each word of the sentence in it."""
+        before, last = 0, rows[0]
+        for at, places in enumerate(rows[1:]):
+            pair = last << 1 & places
+            if pair:
+                self._pairs[at] = True
+                if before << 1 & places:
+                    self._triples[at - 1] = True
+            before, last = pair, places
+
+    def pairs(self, single: float) -> float:
+        """Share of two in a row; that of `single` words for a sentence of one."""
+        return sum(self._pairs) / len(self._pairs) if self._pairs else single
+
+    def triples(self, pairs: float) -> float:
+        """Share of three in a row; that of `pairs` for a sentence of two."""
+        return sum(self._triples) / len(self._triples) if self._triples else pairs

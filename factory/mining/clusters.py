@@ -4,7 +4,7 @@ The first question of a cluster stands for it, so that clusters cannot grow alon
 keeps near-duplicates on one side of a dataset's split, and finds every pair.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
 from sqlalchemy import Engine, Table, and_, bindparam, exists, func, or_, select, update
@@ -30,20 +30,19 @@ class Questions:
             near_duplicate: Jaccard similarity of content words from which on two questions are taken for the same.
             frequency: How often words occur, roughly; decides nothing but the speed.
         """
-        self._known = NearDuplicates(near_duplicate, frequency)
+        # questions with other figures are never the same: those of one wording are not compared with each other
+        self._known = defaultdict[Words, NearDuplicates](lambda: NearDuplicates(near_duplicate, frequency))
         self._clusters: dict[Words, str] = {}
 
     def place(self, name: str, words: Words) -> str:
         """The cluster of a record's question; one that no first question is near to begins its own, by its name."""
         if words in self._clusters:
             return self._clusters[words]
-        same = figures(words)
-        near = [
-            (-similar, self._clusters[other]) for similar, other in self._known.find(words) if figures(other) == same
-        ]
+        known = self._known[figures(words)]
+        near = [(-similar, self._clusters[other]) for similar, other in known.find(words)]
         if near:
             return min(near)[1]
-        self._known.add(words)
+        known.add(words)
         self._clusters[words] = name
         return name
 

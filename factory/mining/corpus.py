@@ -5,8 +5,7 @@ index holds words only; texts are read from the store when a passage is among th
 such question comes up, once a mining run.
 """
 
-from collections.abc import Iterator, Sequence
-from functools import lru_cache
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -16,8 +15,10 @@ from factory.mining.answers import answer_in, asked
 from factory.mining.lexical import answered, groundedness
 from factory.mining.passage import passage, passages
 from factory.mining.text import content_words, sentences
-from logs_schema.documents import DocumentText, current_texts, logged_passages, logged_texts, texts_of
-from logs_schema.records import RagRecord
+from logs_schema.documents import current_texts, logged_passages, texts_of
+from logs_schema.passages import Texts
+from logs_schema.records import RagRecord, passage_hash
+from logs_schema.rows import chunks, passage_texts
 
 if TYPE_CHECKING:
     import bm25s
@@ -30,6 +31,8 @@ SAME = 0.9
 """A passage of whose words a retrieved one holds this share was retrieved."""
 MOST_HAD = 20
 """The record's own passages are left out of the best; more than this are rarely among them."""
+PIECES = 16 << 20
+"""Bytes of texts of the feed that stay in memory."""
 LOGGED = 100_000
 """Passages of the logs that are searched at most, those that were retrieved most often."""
 
@@ -62,6 +65,7 @@ class Place(NamedTuple):
     doc_id: str
     key: str
     """Of the document's version; of a logged passage its hash."""
+    title: str | None
     start: int
     end: int
     logged: bool = False
@@ -76,7 +80,7 @@ class Corpus:
         self._documents = self._logged = 0
         self._vocabulary: dict[str, int] = {}
         self._index: bm25s.BM25 | None = None
-        self._read = lru_cache(maxsize=512)(self._text)
+        self._pieces = Texts(PIECES)
 
     def search(self, record: RagRecord, correction: str | None = None) -> Searched | None:
         """The passage closest to answering a record's question; None when neither feed nor logs hold any.
@@ -95,24 +99,38 @@ class Corpus:
         there = list(islice(self._others(record, self._best(words)), BEST))
         return Searched(self._documents, self._logged, _closest(there, record, correction))
 
-    def _others(self, record: RagRecord, best: Sequence[Place]) -> Iterator[tuple[Place, DocumentText, str]]:
+    def _others(self, record: RagRecord, best: Sequence[Place]) -> Iterator[tuple[Place, str]]:
         """Those of the best places that the record did not retrieve, with their texts."""
-        had = [one.places.keys() for one in passages(record.contexts)]
-        for place in best:
-            document = self._read(place)
-            if document:
-                text = document.text[place.start : place.end]
-                words = passage(text).places.keys()
-                if not any(len(words & one) >= SAME * len(words) for one in had):
-                    yield place, document, text
+        own = {passage_hash(context.text) for context in record.contexts}
+        had = [one.places for one in passages(record.contexts)]
+        for some in chunks((place for place in best if place.key not in own), BEST):
+            texts = self._texts(some)
+            for place in (place for place in some if place in texts):
+                words = passage(texts[place], place.title or "").places
+                if not any(_holds(one, words) for one in had):
+                    yield place, texts[place]
+
+    def _texts(self, places: Sequence[Place]) -> dict[Place, str]:
+        """Texts of the places that are still there."""
+        logged = passage_texts(self._engine, {place.key for place in places if place.logged})
+        feed = {f"{place.start} {place.key} {place.doc_id}": place for place in places if not place.logged}
+
+        def read(names: Sequence[str]) -> list[tuple[str, str]]:
+            wanted = {(place.doc_id, place.key) for place in map(feed.__getitem__, names)}
+            whole = {(one.doc_id, one.key): one.text for one in texts_of(self._engine, sorted(wanted))}
+            there = ((name, feed[name]) for name in names if feed[name][:2] in whole)
+            return [(name, whole[place[:2]][place.start : place.end]) for name, place in there]
+
+        found = {feed[name]: text for name, text in self._pieces.of(feed, read).items()}
+        return found | {place: logged[place.key] for place in places if place.logged and place.key in logged}
 
     def _build(self) -> None:
         import bm25s
 
         self._places = []
         rows: list[list[int]] = []
-        for place, title, text in chain(self._feed(), self._passages()):
-            words = [word.norm for part in (title or "", text) for word in content_words(part)]
+        for place, text in chain(self._feed(), self._passages()):
+            words = [word.norm for part in (place.title or "", text) for word in content_words(part)]
             if words:
                 rows.append([self._vocabulary.setdefault(word, len(self._vocabulary)) for word in words])
                 self._places.append(place)
@@ -120,16 +138,16 @@ class Corpus:
             self._index = bm25s.BM25()
             self._index.index((rows, dict(self._vocabulary)), show_progress=False)
 
-    def _feed(self) -> Iterator[tuple[Place, str | None, str]]:
+    def _feed(self) -> Iterator[tuple[Place, str]]:
         for document in current_texts(self._engine):
             self._documents += 1
             for start, end in pieces(document.text):
-                yield Place(document.doc_id, document.key, start, end), document.title, document.text[start:end]
+                yield Place(document.doc_id, document.key, document.title, start, end), document.text[start:end]
 
-    def _passages(self) -> Iterator[tuple[Place, str | None, str]]:
+    def _passages(self) -> Iterator[tuple[Place, str]]:
         for shown in logged_passages(self._engine, LOGGED):
             self._logged += 1
-            yield Place(shown.doc_id, shown.key, 0, len(shown.text), True), shown.title, shown.text
+            yield Place(shown.doc_id, shown.key, shown.title, 0, len(shown.text), logged=True), shown.text
 
     def _best(self, words: set[str]) -> list[Place]:
         import numpy as np
@@ -142,23 +160,30 @@ class Corpus:
         best = np.argpartition(scores, edge)[edge:]
         return [self._places[n] for n in sorted(best, key=lambda n: (-scores[n], n)) if scores[n] > 0]
 
-    def _text(self, place: Place) -> DocumentText | None:
-        read = logged_texts if place.logged else texts_of
-        return next(iter(read(self._engine, [(place.doc_id, place.key)])), None)
+
+def _holds(one: Mapping[str, int], words: Collection[str]) -> bool:
+    """Whether it has the share `SAME` of the words; most often a few of them tell that it has not."""
+    left, enough = len(words), SAME * len(words)
+    for word in words:
+        if word not in one:
+            left -= 1
+            if left < enough:
+                return False
+    return True
 
 
-def _closest(found: Sequence[tuple[Place, DocumentText, str]], record: RagRecord, correction: str | None) -> Hit | None:
+def _closest(found: Sequence[tuple[Place, str]], record: RagRecord, correction: str | None) -> Hit | None:
     if correction is None:
-        answer = answer_in(record, [(text, document.title or "") for _, document, text in found])
+        answer = answer_in(record, [(text, place.title or "") for place, text in found])
         rank, covered = answer.context, answered(answer)
     else:
-        supports = groundedness([(correction, [text]) for _, _, text in found])
+        supports = groundedness([(correction, [text]) for _, text in found])
         rank = max(range(len(supports)), key=lambda n: (supports[n], -n), default=None)
         covered = 0.0 if rank is None else supports[rank]
     if rank is None:
         return None
-    place, document, text = found[rank]
-    return Hit(document.doc_id, document.title, "" if place.logged else text, covered)
+    place, text = found[rank]
+    return Hit(place.doc_id, place.title, "" if place.logged else text, covered)
 
 
 def pieces(text: str) -> Iterator[tuple[int, int]]:

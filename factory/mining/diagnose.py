@@ -5,13 +5,14 @@ confidence: "right topic, answer missing" cannot be told from words alone.
 """
 
 import re
+from dataclasses import replace
 from functools import lru_cache
 
 from factory.mining.case import Case, Search, read_case
 from factory.mining.explain import evidence as evidence_of
 from factory.mining.feedback import Correction, read_feedback
 from factory.mining.finding import Finding
-from factory.mining.lexical import groundedness, unsupported_citations
+from factory.mining.lexical import groundedness
 from factory.mining.settings import MiningSettings
 from factory.mining.text import content_words
 from factory.mining.why import quoted
@@ -58,7 +59,7 @@ def diagnose(
     case = read_case(record, scores, settings=settings, house=house, versions=versions)
     if search and case.doubtful and not case.record.truncated:
         written = case.opinion.correction
-        case = case._replace(searched=search(record, written.text if written and not written.abstains else None))
+        case = replace(case, searched=search(record, written.text if written and not written.abstains else None))
     failures = _behaviour(case)
     failures |= _causes(case, failures)
     vote = case.opinion.vote or 0.0
@@ -136,7 +137,7 @@ def _form(case: Case) -> dict[Failure, float]:
     """Citations and format of a response that answers from sufficient contexts."""
     failures: dict[Failure, float] = {}
     if case.settings.citations and case.judged:
-        outside, unsupported = unsupported_citations(case.record.response, case.found)
+        outside, unsupported = case.miscited
         cited = len(case.scores.citations)
         if outside:
             failures[Failure.bad_citation] = 0.9

@@ -5,11 +5,10 @@ from collections.abc import Sequence
 from factory.mining.case import Case
 from factory.mining.citations import cited_sentences
 from factory.mining.claims import Claim
-from factory.mining.frame import lacking, stated, words
+from factory.mining.frame import lacking
 from factory.mining.hops import read_hops
-from factory.mining.lexical import unsupported_citations
 from factory.mining.text import Sentence
-from factory.mining.why import NOTHING, SHOWN, answering, hit_of, quoted, states, telling, voted, worst
+from factory.mining.why import NOTHING, SHOWN, answering, hit_of, quoted, states, telling, voted
 from logs_schema.scores import Evidence, Span
 from logs_schema.taxonomy import Failure
 
@@ -20,9 +19,9 @@ def evidence(case: Case, failures: dict[Failure, float]) -> tuple[Evidence, ...]
     if Failure.over_refusal in failures and case.refusal:
         span = _span("response", case.refusal)
         found.append(Evidence(kind="refusal", note="says that it does not know", spans=(span,)))
-    doubted = worst(case)
+    doubted = case.doubted
     if not doubted and Failure.unfaithful in failures:
-        doubted = sorted(stated(case.record.response, case.judged), key=case.support)[:1]
+        doubted = sorted(case.stated, key=case.support)[:1]
     if not doubted and failures.keys() & {Failure.missing_abstention, Failure.unfaithful}:
         kind, note = ("claim", "answers what no passage seems to answer") if states(case) else ("nothing", NOTHING)
         said = tuple(_span("response", claim.sentence) for claim in case.judged)
@@ -56,7 +55,7 @@ def _unsupported(case: Case, doubted: Sequence[Claim]) -> list[Evidence]:
     """A sentence each, with all its places when the response repeats it; those that are not named go together."""
     same: dict[tuple[str, ...], list[Claim]] = {}
     for claim in doubted:
-        same.setdefault(words(case.record.response, claim), []).append(claim)
+        same.setdefault(claim.words, []).append(claim)
     groups = list(same.values())
     found = []
     for group in groups[:SHOWN]:
@@ -115,7 +114,7 @@ def _hops(case: Case) -> list[Evidence]:
 def _citations(case: Case) -> list[Evidence]:
     """What is wrong with each citation; nothing when there is none, which the verdict itself says."""
     response = case.record.response
-    outside, unsupported = unsupported_citations(response, case.found)
+    outside, unsupported = case.miscited
     backed = dict(cited_sentences(response))
     notes = [(citation, f"there is no passage [{citation.number}]") for citation in outside]
     for citation in unsupported:

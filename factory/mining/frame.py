@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 from factory.mining.citations import without_citations
 from factory.mining.claims import Claim
-from factory.mining.text import tokens
 
 _FRAME = re.compile(
     r"(?:here is |the |my |final |short |correct )*(?:answer|response|reply|question)(?: is)?"
@@ -20,14 +19,8 @@ def stated(response: str, judged: Sequence[Claim]) -> list[Claim]:
     """The claims that state something; a single word at the end of mere frames is one that was cut off."""
     plain = without_citations(response)
     said = [claim for claim in judged if not _frames(plain[claim.sentence.start : claim.sentence.end])]
-    cut_off = len(judged) > 1 and said == [judged[-1]] and len(words(response, said[0])) == 1
+    cut_off = len(judged) > 1 and said == [judged[-1]] and len(said[0].words) == 1
     return [] if cut_off else said
-
-
-def words(response: str, claim: Claim) -> tuple[str, ...]:
-    """Words of a claim in comparable form, without citations: sentences with the same ones say the same."""
-    start, end = claim.sentence
-    return tuple(token.norm for token in tokens(without_citations(response)[start:end]))
 
 
 def lacking(claim: Claim) -> list[str]:

@@ -6,12 +6,13 @@ probability; what it was fitted on stands in `fitted/MODEL_CARD.md`.
 """
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from factory.mining.abstention import Abstention, read_abstention
 from factory.mining.answers import Answer, answer_in, of_the_whole
 from factory.mining.citations import Citation, citations, cited_sentences, without_citations
-from factory.mining.claims import Claim, claims, whole
+from factory.mining.claims import Claim, alone, claims, whole
 from factory.mining.combination import Combination, Fit, shipped
 from factory.mining.passage import Passage, passages
 from factory.mining.text import by_sentence, tokens
@@ -29,7 +30,7 @@ class Reading(NamedTuple):
     """What words alone say of a record, before it is put into numbers."""
 
     abstention: Abstention
-    judged: list[Claim]
+    judged: tuple[Claim, ...]
     """Its claims: of a refusal only those that stand beside it."""
     answer: Answer
 
@@ -39,8 +40,9 @@ def texts_of(contexts: Iterable[Context]) -> list[tuple[str, str]]:
     return [(context.text, context.title or "") for context in contexts]
 
 
+@lru_cache(maxsize=1024)
 def read(record: RagRecord, house: HouseSettings) -> Reading:
-    """Compare response and query of a record with its passages."""
+    """Compare response and query of a record with its passages; cached: stages and diagnosis need it."""
     texts = texts_of(record.contexts)
     abstention = read_abstention(record.response, house.abstention)
     only = abstention.claims if abstention.abstains else None
@@ -50,6 +52,8 @@ def read(record: RagRecord, house: HouseSettings) -> Reading:
 def unsupported_citations(response: str, found: Sequence[Passage]) -> tuple[list[Citation], list[Citation]]:
     """Citations that are out of range, and citations whose passage does not support their sentence."""
     backed = cited_sentences(response)
+    if not backed:
+        return [], []
     places = sorted({place for _, place in backed if place})
     split = by_sentence(tokens(without_citations(response)), places)
     words_of = {
@@ -95,7 +99,7 @@ def answered(answer: Answer) -> float:
 
 def claimed(claim: Claim) -> float:
     """Faithfulness of one claim for itself, by words alone."""
-    return shipped("lexical").faithfulness.probability(whole([claim]))
+    return shipped("lexical").faithfulness.probability(alone(claim))
 
 
 def held_by(

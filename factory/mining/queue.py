@@ -87,12 +87,12 @@ def fill_queue(engine: Engine, settings: MiningSettings, *, track: Track = untra
         _refresh(connection)  # now that it is known who asked the same
         picker = _Picker(connection, settings)
         picker.pick()
+        why = picker.passed_over()
         items = [(candidate, _ranked(candidate, factors)) for candidate, factors in picker.chosen]
         for ticket, reason in ((True, QueueReason.ticket), (False, QueueReason.finding)):
             _insert(connection, reason, [(one.id, values) for one, values in items if one.is_ticket is ticket])
         waiting = _waiting(connection)
     added = Counter(candidate.failure for candidate, _ in picker.chosen)
-    why = picker.passed_over()
     return QueueReport(
         budget=settings.budget,
         waiting=dict(sorted(waiting.items(), key=lambda item: (item[0] != QueueReason.audit, -item[1], item[0]))),
@@ -109,20 +109,23 @@ class _Picker:
 
     def __init__(self, connection: Connection, settings: MiningSettings) -> None:
         self.settings = settings
+        self._connection = connection
         self.chosen: list[tuple[Candidate, Factors]] = []
         self._waiting = _waiting(connection)
         self._asking = askings(connection)
         self._taken = _taken(connection)
         self._users, self._sessions, self._documents = _queued(connection)
-        self._candidates = _candidates(connection, settings)
 
     def pick(self) -> None:
         """Choose as many as there is room for."""
         audits = self._waiting.get(QueueReason.audit.value, 0)
         rest = self.settings.budget - _audit_budget(self.settings)
         room = min(rest + audits, self.settings.budget) - sum(self._waiting.values())
+        if room <= 0:
+            return
         shares = {failure: share for failure, share in self.settings.shares.items() if share > 0}
-        walks = {failure: self._best_first(self._candidates.get(failure, {})) for failure in shares}
+        found = _questions(self._connection, self.settings)
+        walks = {failure: self._best_first(found.get(failure, {})) for failure in shares}
         for failure, walk in walks.items():
             own = round(shares[failure] * rest) - self._waiting.get(failure, 0)
             room -= self._take(walk, min(own, room))
@@ -133,11 +136,10 @@ class _Picker:
         """Why the others were not chosen → how many: `asked` before, over the limit of their `person`, no `room`."""
         known = {candidate.id for candidate, _ in self.chosen}
         why: Counter[str] = Counter()
-        for questions in self._candidates.values():
-            for candidate in (candidate for some in questions.values() for candidate in some):
-                if candidate.id not in known:
-                    asked, allowed = candidate.cluster in self._taken, self._allowed(candidate)
-                    why["asked" if asked else "room" if allowed else "person"] += 1
+        for candidate in _flagged(self._connection, self.settings):
+            if candidate.id not in known:
+                asked, allowed = candidate.cluster in self._taken, self._allowed(candidate)
+                why["asked" if asked else "room" if allowed else "person"] += 1
         return why
 
     def _take(self, walk: Iterator[tuple[Candidate, Factors]], count: int) -> int:
@@ -230,21 +232,25 @@ def _audit_budget(settings: MiningSettings) -> int:
     return round(settings.audit_share * settings.budget)
 
 
-def _candidates(connection: Connection, settings: MiningSettings) -> dict[str, dict[str, list[Candidate]]]:
-    """Failure → question → flagged records that are neither queued, nor reviewed, nor of the audit slice.
-
-    Those of one question are in the order in which they are to be taken.
-    """
+def _flagged(connection: Connection, settings: MiningSettings) -> Iterator[Candidate]:
+    """Flagged records that are neither queued, nor reviewed, nor of the audit slice."""
     wanted = FINDING.c.route.in_([Route.behaviour.value, Route.ticket.value])
-    found: dict[str, dict[str, list[Candidate]]] = defaultdict(lambda: defaultdict(list))
     for candidate in candidates(connection, wanted, _new(FINDING.c.interaction_id)):
         # tickets are no answers of the application: the audit slice leaves them out
         audited = not candidate.is_ticket and drawn_for_audit(candidate.id, settings)
         if settings.shares.get(candidate.failure, 0) > 0 and not audited:
-            found[candidate.failure][candidate.cluster].append(candidate)
+            yield candidate
+
+
+def _questions(connection: Connection, settings: MiningSettings) -> dict[str, dict[str, list[Candidate]]]:
+    """Failure → question → flagged records; those of one question are in the order in which they are to be taken."""
+    found: dict[str, dict[str, list[Candidate]]] = defaultdict(lambda: defaultdict(list))
+    for candidate in _flagged(connection, settings):
+        found[candidate.failure][candidate.cluster].append(candidate)
     for questions in found.values():
         for some in questions.values():
-            some.sort(key=lambda one: (-one.factors(Asking(), 0).priority, _draw(one.id, settings.seed)))
+            if len(some) > 1:
+                some.sort(key=lambda one: (-one.alone, _draw(one.id, settings.seed)))
     return found
 
 

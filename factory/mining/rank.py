@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterator
 from math import log2
+from sys import intern
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, distinct, func, select
@@ -83,6 +84,16 @@ class Candidate(NamedTuple):
         """A support ticket, and no answer of the application."""
         return self.failure == QueueReason.ticket
 
+    @property
+    def fixability(self) -> float:
+        """See `Factors`."""
+        return FIXABILITY.get(self.failure, 1.0) * (CAUSED if self.caused else 1.0)
+
+    @property
+    def alone(self) -> float:
+        """Its priority if nobody else had asked: it tells the records of one question apart."""
+        return round(self.confidence * self.fixability, 6)
+
     def factors(self, asking: "Asking", alike: int) -> Factors:
         """Its factors.
 
@@ -97,7 +108,7 @@ class Candidate(NamedTuple):
             unhappy=asking.unhappy,
             feedback=asking.feedback,
             impact=round(asking.impact, 4),
-            fixability=FIXABILITY.get(self.failure, 1.0) * (CAUSED if self.caused else 1.0),
+            fixability=self.fixability,
             diversity=round((1 + alike) ** -0.5, 4),
         )
 
@@ -161,7 +172,7 @@ _COLUMNS = (
 
 
 def candidates(connection: Connection, *where: Any) -> Iterator[Candidate]:
-    """Findings that fulfil conditions on `finding`, as candidates."""
+    """Findings that fulfil conditions on `finding`, as candidates; equal texts are kept once, for many may be held."""
     first = (_FIRST.c.interaction_id == FINDING.c.interaction_id) & (_FIRST.c.rank == 0)
     joined = FINDING.join(INTERACTION, INTERACTION.c.id == FINDING.c.interaction_id).outerjoin(_FIRST, first)
     query = select(*_COLUMNS).select_from(joined).where(*where)
@@ -169,12 +180,12 @@ def candidates(connection: Connection, *where: Any) -> Iterator[Candidate]:
         ticket = row.route == Route.ticket.value
         yield Candidate(
             id=row.interaction_id,
-            failure=QueueReason.ticket.value if ticket else row.failure,
+            failure=QueueReason.ticket.value if ticket else intern(row.failure),
             confidence=row.confidence,
-            miner_version=row.miner_version,
-            cluster=row.cluster or row.interaction_id,
-            user=row.user_id,
-            session=row.session_id,
-            document=row.document,
+            miner_version=intern(row.miner_version),
+            cluster=intern(row.cluster or row.interaction_id),
+            user=row.user_id and intern(row.user_id),
+            session=row.session_id and intern(row.session_id),
+            document=row.document and intern(row.document),
             caused=any(cause in row.secondary for cause in CAUSES),
         )

@@ -22,7 +22,8 @@ _NO_SPACES = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 _LETTER = rf"[^\W\d_{_NO_SPACES}]"
 _MARK = "[\u0300-\u036f]"
 _TOKEN = re.compile(
-    rf"(?P<number>{FIGURE})"
+    rf"(?P<plain>[A-Za-z]+(?: [A-Za-z]+)*(?=[ ,](?!['’‘´`])))"
+    rf"|(?P<number>{FIGURE})"
     rf"|(?P<short>(?<!\w)(?:{_LETTER}\.){{2,}})"
     rf"|(?P<single>[{_NO_SPACES}])"
     rf"|(?P<word>{_LETTER}+(?:{_MARK}+{_LETTER}*)*(?:\s?['’‘´`]\s?(?:s|t|re|ve|ll|d|m)(?!\w))?)"
@@ -33,6 +34,10 @@ _SENTENCE_END = re.compile(
 _LIST_MARK = re.compile(r"\s*(?:(?:\d{1,2}[.)]|[-*•–]|#{1,6})\s+)*")
 _NEAR = 50
 """Characters around a full stop that decide whether it ends a sentence."""
+LATELY = 32
+"""Texts whose words and sentences stay in memory: those of the record at hand are asked for again and again."""
+_new = tuple.__new__
+"""Makes a token twice as fast as its class does."""
 _IRREGULAR = {"ca": "can", "wo": "will", "sha": "shall"}
 
 
@@ -93,7 +98,8 @@ def normalise(text: str) -> str:
     return text
 
 
-def tokens(text: str) -> list[Token]:
+@lru_cache(maxsize=LATELY)
+def tokens(text: str) -> tuple[Token, ...]:
     """Words and numbers in order, with offsets into `text`.
 
     "doesn't" gives `do` and `not`, both over its span; "$5" and "5 dollars" give `5` and `dollar`; "twenty-five" and
@@ -101,8 +107,15 @@ def tokens(text: str) -> list[Token]:
     """
     found: list[Token] = []
     for match in _TOKEN.finditer(text):
-        found += [Token(norm, match.start(), match.end()) for norm in _norms(match.group(), match.lastgroup or "word")]
-    return found if _COUNTING.isdisjoint([token.norm for token in found]) else list(_joined(text, found))
+        start, end = match.span()
+        if match.lastgroup == "plain":
+            for word in match.group().split(" "):
+                end = start + len(word)
+                found.append(_new(Token, (_norm(word), start, end)))
+                start = end + 1
+        else:
+            found += [Token(norm, start, end) for norm in _norms(match.group(), match.lastgroup or "word")]
+    return tuple(found if _COUNTING.isdisjoint([token.norm for token in found]) else _joined(text, found))
 
 
 def numbers(text: str) -> list[Token]:
@@ -115,12 +128,13 @@ def content_words(text: str) -> list[Token]:
     return [token for token in tokens(text) if token.is_content]
 
 
-def sentences(text: str) -> list[Sentence]:
+@lru_cache(maxsize=LATELY)
+def sentences(text: str) -> tuple[Sentence, ...]:
     """Sentences and list items in order; stretches without a word or a figure are left out."""
-    return list(_sentences(text))
+    return tuple(_sentences(text))
 
 
-def by_sentence(found: list[Token], places: Sequence[Sentence]) -> list[list[Token]]:
+def by_sentence(found: Sequence[Token], places: Sequence[Sentence]) -> list[Sequence[Token]]:
     """The tokens of each sentence, for tokens and sentences in order."""
     starts = [token.start for token in found]
     return [found[bisect_left(starts, place.start) : bisect_left(starts, place.end)] for place in places]
@@ -144,11 +158,11 @@ def _ends(text: str, start: int, match: re.Match[str]) -> bool:
     before = text[max(start, match.start() - _NEAR) : match.start()]
     if before.endswith(" "):
         return True
-    word = before.split()[-1].lower().lstrip("(\"'") if before.split() else ""
+    word = "".join(before.rsplit(None, 1)[-1:]).lower().lstrip("(\"'")
     rest = text[match.end() : match.end() + _NEAR].lstrip(" \t")
     if word in ABBREVIATIONS or (len(word) == 1 and word.isalpha()) or (word.isdigit() and before.strip() == word):
         return False
-    return not (re.fullmatch(r"(?:\w\.)+\w", word) and not rest[:1].isupper()) and not rest[:1].islower()
+    return rest[:1].isupper() or not (rest[:1].islower() or re.fullmatch(r"(?:\w\.)+\w", word))
 
 
 def _trimmed(text: str, start: int, end: int) -> Iterator[Sentence]:
@@ -161,7 +175,12 @@ def _trimmed(text: str, start: int, end: int) -> Iterator[Sentence]:
         yield Sentence(start, start + len(stripped))
 
 
-@lru_cache(maxsize=200_000)
+@lru_cache(maxsize=100_000)
+def _norm(word: str) -> str:
+    return _norms(word, "word")[0]
+
+
+@lru_cache(maxsize=100_000)
 def _norms(raw: str, kind: str) -> tuple[str, ...]:
     if kind == "number":
         return figure(raw)
@@ -216,7 +235,9 @@ def _stem(word: str) -> str:
 
 _COUNTING = frozenset({"one", *(str(tens) for tens in range(20, 100, 10)), *map(_stem, SCALES)})
 """Comparable forms of words that a numeral of several words must hold, and "one"."""
-_POINTING = frozenset("the this that these those which what no any every each some another".split())
+_POINTING = frozenset(
+    {"the", "this", "that", "these", "those", "which", "what", "no", "any", "every", "each", "some", "another"}
+)
 _start = attrgetter("start")
 _GENERIC = frozenset(norm for word in GENERIC for norm in _norms(word, "word"))
 """In comparable form."""

@@ -1,9 +1,7 @@
 """What is wrong with an answer, in one sentence of plain words."""
 
 from factory.mining.case import Case
-from factory.mining.claims import SHORT, Claim
-from factory.mining.frame import lacking, stated
-from factory.mining.lexical import unsupported_citations
+from factory.mining.frame import lacking
 from factory.mining.text import Sentence, tokens
 from logs_schema.records import FeedbackKind
 from logs_schema.taxonomy import Failure
@@ -63,7 +61,7 @@ def quoted(text: str, limit: int = QUOTED) -> str:
 
 def states(case: Case) -> bool:
     """Whether the response holds more than frames of an answer."""
-    return not case.judged or bool(stated(case.record.response, case.judged))
+    return not case.judged or bool(case.stated)
 
 
 def _refused(case: Case) -> str:
@@ -133,15 +131,14 @@ def _held(case: Case) -> str:
 
 
 def _claim(case: Case) -> str:
-    bad = worst(case) or sorted(stated(case.record.response, case.judged), key=case.support)
+    bad = case.doubted or sorted(case.stated, key=case.support)
     if not bad:
         return quoted(case.record.response)
     return quoted(case.record.response[bad[0].sentence.start : bad[0].sentence.end])
 
 
 def _missing(case: Case) -> str:
-    bad = worst(case)
-    missing = lacking(bad[0])[:SHOWN] if bad else ()
+    missing = lacking(case.doubted[0])[:SHOWN] if case.doubted else ()
     return f" (in no passage: {', '.join(missing)})" if missing else ""
 
 
@@ -163,25 +160,13 @@ def telling(case: Case, near: int | None) -> list[str]:
     return list(dict.fromkeys(told))
 
 
-def worst(case: Case) -> list[Claim]:
-    """Claims that would not count as supported if they stood alone: the worst first, in order when nearly as bad, and
-    those too short to say much last.
-    """
-    doubted = [
-        claim for claim in stated(case.record.response, case.judged) if case.support(claim) < case.settings.faithful
-    ]
-    return sorted(
-        doubted, key=lambda claim: (claim.weight < SHORT, round(case.support(claim), 1), claim.sentence.start)
-    )
-
-
 def answering(case: Case, context: int) -> Sentence:
     """The sentence of a passage that is closest to the question."""
     return case.found[context].sentences[case.answer.at or 0]
 
 
 def _citation(case: Case) -> str:
-    outside, unsupported = unsupported_citations(case.record.response, case.found)
+    outside, unsupported = case.miscited
     if outside:
         many = len(case.record.contexts)
         return f"The response cites [{outside[0].number}], but only {many} passage{'s' * (many != 1)} were retrieved."

@@ -5,7 +5,7 @@ import binascii
 from collections.abc import Iterator
 from typing import Any
 
-from logs_schema.importers.fields import any_moment, moment, text_of
+from logs_schema.importers.fields import any_moment, json_value, moment, text_of
 from logs_schema.records import content_hash
 
 Tree = dict[str, Any]
@@ -54,7 +54,9 @@ def at(tree: Any, *paths: str) -> Any:
 
 
 def items(node: Any) -> Iterator[Tree]:
-    """Members of a list, however it is written: [..], {"0": .., "1": ..}, or lists in a list."""
+    """Members of a list, however it is written: [..], {"0": .., "1": ..}, lists in a list, or JSON text of one."""
+    if isinstance(node, str):
+        node = nested(json_value(node))
     if isinstance(node, dict):
         numbered = [key for key in node if key.isascii() and key.isdigit() and len(key) < 7]
         node = [node[key] for key in sorted(numbered, key=int)]

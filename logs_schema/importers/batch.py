@@ -7,9 +7,11 @@ from sqlalchemy import Connection, Engine
 
 from logs_schema.importers.joining import claim_feedback, join, so_far, traces_of, waiting_feedback
 from logs_schema.importers.parsed import Parsed
+from logs_schema.importers.reading import Read, read_of
 from logs_schema.importers.spans import Span
 from logs_schema.importers.texts import keep_texts
-from logs_schema.records import Feedback, RagRecord, Trace, record_id
+from logs_schema.prepared import Prepared
+from logs_schema.records import Feedback, Trace, record_id
 from logs_schema.rows import content_hashes
 from logs_schema.store import NO_LINES, save_feedback_in, save_in, writing
 
@@ -21,7 +23,7 @@ class Batch:
     """What is saved in one transaction."""
 
     def __init__(self) -> None:
-        self.records: list[RagRecord] = []
+        self.records: list[Prepared] = []
         self.spans: list[Span] = []
         self.feedback: dict[Trace, list[Feedback]] = defaultdict(list)
         self.lines: dict[str, str | None] = {}
@@ -31,14 +33,14 @@ class Batch:
         """Whether there is anything to save."""
         return bool(self.records or self.spans or self.feedback)
 
-    def add(self, parsed: Parsed, line: str | None = None) -> None:
+    def add(self, read: Read, line: str | None = None) -> None:
         """Take what a line (of this hash, when it has one) or a request holds."""
-        self.records.extend(parsed.records)
-        self.spans.extend(parsed.spans)
-        for trace, event in parsed.feedback:
+        self.records.extend(read.records)
+        self.spans.extend(read.spans)
+        for trace, event in read.feedback:
             self.feedback[trace].append(event)
-        alone = len(parsed.records) == 1 and not (parsed.spans or parsed.feedback or parsed.problems)
-        for record in parsed.records:
+        alone = len(read.records) == 1 and not (read.spans or read.feedback or read.problems)
+        for record in read.records:
             self.lines[record.record_id] = line if alone else None
 
 
@@ -48,7 +50,7 @@ def save_parsed(engine: Engine, parsed: Parsed, source: str) -> Done:
     Traces that are not whole become records as far as their spans tell; their spans go on waiting for more.
     """
     batch, done = Batch(), Done()
-    batch.add(parsed)
+    batch.add(read_of(parsed))
     with writing(engine) as connection:
         save_so_far(connection, source, save_batch(connection, batch, source, done), done)
         if batch.feedback:
@@ -69,13 +71,13 @@ def save_batch(connection: Connection, batch: Batch, source: str, done: Done) ->
         done.setdefault(record_id(source, trace), "unchanged")
     done.update(dict.fromkeys((record_id(source, trace) for trace in joined.forgotten), "forgotten"))
     lines = batch.lines | dict.fromkeys(record.record_id for record in joined.records)
-    _save(connection, [*batch.records, *joined.records], done, lines)
+    _save(connection, [*batch.records, *map(Prepared, joined.records)], done, lines)
     return set(joined.waiting)
 
 
 def save_so_far(connection: Connection, source: str, traces: Collection[str], done: Done) -> None:
     """Make records of waiting traces as far as their spans tell."""
-    _save(connection, so_far(connection, source, traces), done)
+    _save(connection, [Prepared(record) for record in so_far(connection, source, traces)], done)
 
 
 def claim_waiting(connection: Connection, source: str, done: Done) -> None:
@@ -92,7 +94,7 @@ def _claim(connection: Connection, source: str, spans: Mapping[str, str], done: 
 
 
 def _save(
-    connection: Connection, records: Sequence[RagRecord], done: Done, lines: Mapping[str, str | None] = NO_LINES
+    connection: Connection, records: Sequence[Prepared], done: Done, lines: Mapping[str, str | None] = NO_LINES
 ) -> None:
     for identifier, fate in save_in(connection, keep_texts(connection, records), lines).items():
         _set(done, identifier, fate)

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -11,6 +12,8 @@ from logs_schema.records import Message, UtcDatetime
 
 FIRST_YEAR, LAST_YEAR = 2000, 2098
 """A log outside of these years comes from a clock that was not set, or from a wrong unit."""
+LONGEST_MOMENT = 40
+"""Characters."""
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 UNDATED = datetime(FIRST_YEAR, 1, 1, tzinfo=UTC)
 """Moment of a record whose format tells none (evaluation sets): fixed, so that importing it again changes nothing."""
@@ -57,6 +60,21 @@ def moment(value: Any, name: str) -> datetime:
     if not FIRST_YEAR <= parsed.year <= LAST_YEAR:
         raise ValueError(f"{name} {parsed.isoformat()} is outside of {FIRST_YEAR} to {LAST_YEAR}")
     return parsed
+
+
+def known_moment(value: Any) -> Any:
+    """A moment, when the value is its text as validation takes it: those of documents come again and again."""
+    if not isinstance(value, str) or len(value) > LONGEST_MOMENT:
+        return value
+    try:
+        return _moment_of(value)
+    except (ValidationError, OverflowError):
+        return value
+
+
+@lru_cache(8192)
+def _moment_of(text: str) -> datetime:
+    return _MOMENT.validate_python(text)
 
 
 def any_moment(value: Any) -> datetime | None:

@@ -22,6 +22,10 @@ from logs_schema.importers.spans import TRACE, Span, record_of
 from logs_schema.records import Feedback, Trace
 
 KINDS = {"GENERATION": "LLM", "SPAN": "CHAIN", "EVENT": "UNKNOWN"}
+RETRIEVES = ("retriev", "search")
+"""In the name of a span that is a retriever: clients before version 3 know no type for it."""
+PASSAGE_KEYS = {"page_content", "pageContent"}
+"""Where LangChain's documents hold their text: a span that gives back a list of them is a retriever too."""
 SOURCES = {"ANNOTATION", "API", "EVAL"}
 HUMP = re.compile(r"_([a-z])")
 
@@ -60,7 +64,8 @@ def observation_span(value: Tree, **known: Any) -> Span:
         ValueError: with the reason (pydantic's ValidationError is one).
     """
     written = str(value.get("type") or "SPAN").upper()
-    kind = KINDS.get(written, written)
+    documents = _documents(written, value)
+    kind = "RETRIEVER" if documents else KINDS.get(written, written)
     asked, history = question_of(json_value(value.get("input")))
     usage = json_object(value.get("usageDetails")) or json_object(value.get("usage")) or {}
     failed = str(value.get("level") or "").upper() == "ERROR"
@@ -76,7 +81,7 @@ def observation_span(value: Tree, **known: Any) -> Span:
         "query": asked,
         "history": history,
         "output": None if kind in {"RETRIEVER", "EMBEDDING"} else answer_of(json_value(value.get("output"))),
-        "documents": documents_of(value.get("output")) if kind == "RETRIEVER" else [],
+        "documents": documents,
         "messages": _messages(json_value(value.get("input"))) if kind == "LLM" else [],
         "model": text_of(value.get("model")) or text_of(value.get("providedModelName")),
         "prompt_version": _version(value.get("promptName"), value.get("promptVersion")),
@@ -91,13 +96,27 @@ def observation_span(value: Tree, **known: Any) -> Span:
     return Span.model_validate(given)
 
 
+def _documents(written: str, value: Tree) -> list[Tree]:
+    output = json_value(value.get("output"))
+    if written == "RETRIEVER":
+        return documents_of(output)
+    answers = isinstance(output, dict) and answer_of(output) is not None
+    if written != "SPAN" or isinstance(output, str) or answers or messages_of(output):
+        return []
+    if any(part in str(value.get("name")).lower() for part in RETRIEVES):
+        return documents_of(output)
+    passages = _dicts(output)
+    return documents_of(passages) if passages and all(PASSAGE_KEYS & passage.keys() for passage in passages) else []
+
+
 def _trace(value: Tree, source: str) -> Parsed:
     """A trace: with its observations a record, for then nothing of it is still to come; else its root span."""
     trace = Trace(source, str(value["id"]))
     inside = _dicts(value.get("observations"))
     scores = [{"traceId": trace.source_id, **item} for item in _dicts(value.get("scores"))]
     root = _root(value)
-    told = gathered(({**_camel(item), "traceId": trace.source_id} for item in inside), source, parse)
+    known = {"startTime": value["timestamp"]}  # where an observation does not say when it began
+    told = gathered(({**known, **_camel(item), "traceId": trace.source_id} for item in inside), source, parse)
     rated = gathered((_camel(item) for item in scores), source, _score)
     problems = [*told.problems, *rated.problems]
     made = record_of([root, *told.spans], source) if inside else None
@@ -162,7 +181,8 @@ def _event(value: Tree, given_by: str) -> Feedback:
 
 def _is_trace(value: Tree) -> bool:
     told = {"input", "output", "sessionId", "userId", "observations", "scores", "tags", "release"} & value.keys()
-    return text_of(value.get("id")) is not None and "timestamp" in value and len(told) >= 2 and "traceId" not in value
+    others = {"traceId", "contexts"} & value.keys()
+    return text_of(value.get("id")) is not None and "timestamp" in value and len(told) >= 2 and not others
 
 
 def _is_observation(value: Tree) -> bool:

@@ -30,6 +30,7 @@ def parse(value: Tree, source: str) -> Parsed:
     root = as_root or same["parent_id"] is None
     observation = {
         "type": at(told, "type"),
+        "name": value.get("name"),
         "startTime": value.get("start_time"),
         "input": at(told, "input"),
         "output": at(told, "output"),

@@ -61,8 +61,9 @@ def _span(run: Tree) -> Span:
     inputs, outputs = json_value(run.get("inputs")), json_value(run.get("outputs"))
     metadata = json_object(at(json_object(run.get("extra")), "metadata")) or {}
     asked, history = question_of(_unwrapped(inputs))
-    parent = text_of(run.get("parent_run_id"))
     order = text_of(run.get("dotted_order")) or ""
+    above = order.split(".")[-2:-1]
+    parent = text_of(run.get("parent_run_id")) or (above[0].partition("Z")[2] or None if above else None)
     documents = _documents(run_type, outputs)
     error = text_of(run.get("error"))
     given = {

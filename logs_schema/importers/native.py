@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from logs_schema.importers.fields import messages_of, moment, text_of
+from logs_schema.importers.fields import known_moment, messages_of, moment, text_of
 from logs_schema.importers.parsed import Parsed, about
 from logs_schema.importers.ratings import thumb_of
 from logs_schema.prompting import with_prompt
@@ -14,13 +14,15 @@ AS_THEY_ARE = (
 )
 
 OF_CONTEXTS = Context.model_fields.keys()
+OF_ANSWERS = {"query", "question", "response", "answer", "contexts"}
+"""A line with one of these is no feedback on another: taken for that, its question and answer would be lost."""
 
 
 def looks(value: dict[str, Any]) -> bool:
     """Whether a line is of this format: a query with a response, or feedback on a trace."""
     named = "trace_id" in value or "source_id" in value
     told = bool({"feedback", "thumbs", "correction"} & value.keys())
-    return ("query" in value and "response" in value) or (named and told and "query" not in value)
+    return {"query", "response"} <= value.keys() or (named and told and not OF_ANSWERS & value.keys())
 
 
 def parse(value: dict[str, Any], source: str) -> Parsed:
@@ -33,7 +35,7 @@ def parse(value: dict[str, Any], source: str) -> Parsed:
     origin = text_of(value.get("source")) or source
     feedback = _feedback(value)
     if "query" not in value:
-        if named is None:
+        if named is None or OF_ANSWERS & value.keys():
             raise ValueError("query is missing")
         if not feedback:
             raise ValueError("neither a query nor feedback")
@@ -80,6 +82,8 @@ def context_of(value: Any) -> Any:
     for name in ("doc_id", "version"):
         if not isinstance(known.get(name, ""), str) or not known.get(name, "."):
             known[name] = text_of(known[name])
+    if "updated_at" in known:
+        known["updated_at"] = known_moment(known["updated_at"])
     return known
 
 

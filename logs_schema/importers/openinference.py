@@ -5,7 +5,15 @@ from typing import Any
 
 from logs_schema.importers.attributes import Tree, at, identity, items, linked_to, span_id_of, trace_id_of, tree_of
 from logs_schema.importers.documents import document, documents_of
-from logs_schema.importers.fields import answer_of, any_moment, content_text, messages_of, question_of, text_of
+from logs_schema.importers.fields import (
+    answer_of,
+    any_moment,
+    content_text,
+    json_value,
+    messages_of,
+    question_of,
+    text_of,
+)
 from logs_schema.importers.parsed import Parsed, about
 from logs_schema.importers.ratings import CORRECTIONS, feedback_event
 from logs_schema.importers.spans import Span
@@ -46,7 +54,12 @@ def parse(value: Tree, source: str) -> Parsed:
     if linked and feedback:
         given_at = {"occurred_at": any_moment(value.get("start_time"))}
         return Parsed(feedback=[(about(source, linked), event.model_copy(update=given_at)) for event in feedback])
-    return Parsed(spans=[_span(value, tree)], feedback=[(Trace(source, trace_id), event) for event in feedback])
+    of_session = any(_annotations(at(tree, "session")))
+    return Parsed(
+        spans=[_span(value, tree)],
+        feedback=[(Trace(source, trace_id), event) for event in feedback],
+        problems=["annotations of whole sessions are not read"] if of_session else [],
+    )
 
 
 def _span(value: Tree, tree: Tree) -> Span:
@@ -88,12 +101,13 @@ def _message(item: Tree) -> Message | None:
 
 
 def _tags(value: Any) -> list[str]:
+    value = json_value(value)
     return [tag for tag in value if isinstance(tag, str)] if isinstance(value, list) else []
 
 
-def _annotations(tree: Tree) -> Iterator[Feedback]:
+def _annotations(tree: Any) -> Iterator[Feedback]:
     """What people said. Verdicts of models and code are not feedback; an evaluation that names nobody is a hint."""
-    for place in (tree, tree.get("trace")):
+    for place in (tree, at(tree, "trace")):
         for plural, one in (("annotations", "annotation"), ("evaluations", "evaluation")):
             for item in items(at(place, plural)):
                 said = item.get(one, item)

@@ -1,6 +1,6 @@
 """What every log format gives: how it is recognised, and what one of its lines parses to."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -9,7 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 from logs_schema.importers.fields import UNDATED, reason_of
 from logs_schema.importers.spans import Span
 from logs_schema.pii.replace import Cleaner
-from logs_schema.records import Feedback, RagRecord, Trace, record_id
+from logs_schema.records import Feedback, RagRecord, Trace
 
 
 class Parsed(NamedTuple):
@@ -23,12 +23,6 @@ class Parsed(NamedTuple):
     """Events about traces, which may have come before or may come later."""
     problems: Sequence[str] = ()
     """Why parts of the line could not be used; the rest of it is."""
-
-    def touches(self, source: str) -> Iterator[str]:
-        """Ids of the records that it says something of, spans being of this source."""
-        yield from (record.record_id for record in self.records)
-        yield from (record_id(source, span.trace_id) for span in self.spans)
-        yield from (record_id(*trace) for trace, _ in self.feedback)
 
 
 _TRACE: TypeAdapter[Trace] = TypeAdapter(Trace)

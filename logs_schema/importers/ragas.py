@@ -11,14 +11,19 @@ OLD_NAMES = {
     "answer": "response",
     "contexts": "retrieved_contexts",
     "ground_truth": "reference",
+    "ground_truths": "reference",
 }
 """Names of the columns before RAGAS 0.2."""
+OF_APPLICATIONS = {"trace_id", "source_id", "session_id", "user_id", "thumbs", "feedback", "messages"}
+"""With the old names, which many applications use too, these tell a log from samples: it would be read in part only."""
 IDENTITY = ("user_input", "retrieved_contexts", "retrieved_context_ids", "response", "reference")
 
 
 def looks(value: dict[str, Any]) -> bool:
     """Whether an object is a sample: what the user said, with contexts or a reference."""
-    old = {"question", "answer"} <= value.keys() and bool({"contexts", "ground_truth"} & value.keys())
+    if "user_input" not in value and OF_APPLICATIONS & value.keys():
+        return False
+    old = {"question", "answer"} <= value.keys() and bool({"contexts", "ground_truth", "ground_truths"} & value.keys())
     return old or ("user_input" in value and bool({"retrieved_contexts", "reference", "response"} & value.keys()))
 
 
@@ -35,6 +40,7 @@ def parse(value: dict[str, Any], source: str) -> Parsed:
     if response is None:
         raise ValueError("response is missing: the sample holds no answer to judge")
     given = value.get("occurred_at") or value.get("timestamp")
+    reference = value.get("reference")  # before RAGAS 0.1, a list of them
     record = RagRecord.model_validate(
         {
             "source": source,
@@ -44,7 +50,7 @@ def parse(value: dict[str, Any], source: str) -> Parsed:
             "history": history,
             "contexts": _contexts(value.get("retrieved_contexts"), value.get("retrieved_context_ids")),
             "response": response,
-            "reference": value.get("reference"),
+            "reference": reference[0] if isinstance(reference, list) and reference else reference or None,
         }
     )
     return Parsed(records=[record])

@@ -45,7 +45,7 @@ SUSPICIOUS = re.compile(rb"\\u(?:0000|[dD][89a-fA-F])")
 
 
 class Line(NamedTuple):
-    """One log line: its value, or the reason why it has none."""
+    """One log line: its value, or the reason why it has none; before `valued`, perhaps only its bytes."""
 
     number: int
     """Line in the file; in a JSON document or a Parquet file, the number of the record. All from 1."""
@@ -137,6 +137,11 @@ def read_lines(file: str, *, limit: int = LINE_LIMIT) -> Iterator[Line]:
         InputError: the file cannot be read, or is no log.
         ConfigurationError: it is a Parquet file and pyarrow is not installed.
     """
+    return map(valued, raw_lines(file, limit=limit))
+
+
+def raw_lines(file: str, *, limit: int = LINE_LIMIT) -> Iterator[Line]:
+    """As `read_lines`; of lines that hold JSON only the bytes, of which `valued` makes the value."""
     with opened(file) as source:
         yield from _rows(file, source, limit) if source.parquet else _texts(file, source.pieces, limit)
 
@@ -161,7 +166,8 @@ def _texts(file: str, pieces: Iterator[bytes], limit: int) -> Iterator[Line]:
         for data, complete in lines(whole, limit) if level is None else values(whole, limit, level):
             number += 1 if level is None or data.strip() else 0
             if data.strip():
-                yield _parsed(number, data, complete, limit)
+                reason = None if complete else f"longer than {limit:,} bytes"
+                yield Line(number, None, reason, _beginning(data) if reason else "", len(data), b"" if reason else data)
     except Damaged as error:
         yield Line(number + 1, None, f"the file cannot be read from here on: {error}", "")
 
@@ -211,24 +217,30 @@ def _value(data: bytes) -> Any:
     return json.loads(data.decode("utf-8-sig"), parse_constant=no_constant)
 
 
-def _parsed(number: int, data: bytes, whole: bool, limit: int) -> Line:
-    if not whole:
-        return Line(number, None, f"longer than {limit:,} bytes", _beginning(data))
+def valued(line: Line) -> Line:
+    """The line with its value, or the reason why it has none."""
+    if line.value is not None or line.reason is not None:
+        return line
+    data = line.data
     try:
         value = _value(data)
         if not isinstance(value, dict):
-            return Line(number, None, "not a JSON object", _beginning(data))
+            return _refused(line, "not a JSON object")
         if data.count(b"{") + data.count(b"[") > DEPTH_LIMIT or (b"\\u" in data and SUSPICIOUS.search(data)):
             check(value)
     except UnicodeDecodeError as error:
-        return Line(number, None, f"not UTF-8 at byte {error.start}", _beginning(data))
+        return _refused(line, f"not UTF-8 at byte {error.start}")
     except json.JSONDecodeError as error:
-        return Line(number, None, f"not JSON: {error.msg} at character {error.pos}", _beginning(data))
+        return _refused(line, f"not JSON: {error.msg} at character {error.pos}")
     except RecursionError:
-        return Line(number, None, f"nested deeper than {DEPTH_LIMIT}", _beginning(data))
+        return _refused(line, f"nested deeper than {DEPTH_LIMIT}")
     except ValueError as error:
-        return Line(number, None, str(error), _beginning(data))
-    return Line(number, value, None, "", len(data), data)
+        return _refused(line, str(error))
+    return Line(line.number, value, None, line.text, line.size, data)
+
+
+def _refused(line: Line, reason: str) -> Line:
+    return Line(line.number, None, reason, _beginning(line.data))
 
 
 def _beginning(data: bytes) -> str:

@@ -2,26 +2,28 @@
 
 import gc
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from datetime import datetime
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 from sqlalchemy import Engine
 
 from logs_schema.coverage import Coverage, coverage_in, percent
 from logs_schema.errors import ConfigurationError, InputError
 from logs_schema.garbage import paused
+from logs_schema.importers.ahead import Ahead, Readers
 from logs_schema.importers.batch import Batch, Done, claim_waiting, save_batch, save_so_far
-from logs_schema.importers.fields import FIRST_YEAR, LAST_YEAR, reason_of
+from logs_schema.importers.fields import FIRST_YEAR, LAST_YEAR
 from logs_schema.importers.formats import AUTO, check_name, recognise
 from logs_schema.importers.joining import count_waiting
-from logs_schema.importers.parsed import Format, Parsed, cleaned, dated
-from logs_schema.importers.read import BATCH, SAMPLE, Line, batches, expand, read_lines
+from logs_schema.importers.read import BATCH, SAMPLE, Line, batches, expand, raw_lines, valued
+from logs_schema.importers.reading import Read, Way, reader
 from logs_schema.importers.rejects import Rejects
-from logs_schema.importers.seen import line_hash, records_of, way_of_reading
+from logs_schema.importers.seen import records_of
 from logs_schema.importers.tally import Tally
 from logs_schema.importers.texts import TextsReport, import_texts
 from logs_schema.pii.replace import Cleaner, replaced_text
@@ -31,6 +33,9 @@ from logs_schema.scores import Track, untracked
 from logs_schema.store import writing
 from logs_schema.tables import now
 from logs_schema.visible import visible
+
+SWEEP = 32
+"""Batches between two looks for reference cycles among what is young: few are made."""
 
 
 class FileReport(Value):
@@ -106,6 +111,7 @@ def import_files(
     occurred_at: datetime | None = None,
     chunks: Sequence[str] = (),
     clean: Cleaner | None = None,
+    workers: int = 0,
     track: Track = untracked,
 ) -> ImportReport:
     """Import log files (names, glob patterns, `-` for stdin); importing one again changes nothing.
@@ -120,6 +126,8 @@ def import_files(
         occurred_at: moment of records whose format tells none (evaluation sets); else `fields.UNDATED`.
         chunks: chunk stores, which give a text to stored contexts that have none (see `texts.import_texts`).
         clean: takes personal data out of everything before it is stored (see `pii.replace.cleaner`).
+        workers: processes that read lines ahead of this one, which writes, when there are many; the result is the same
+            with any. A script that asks for some needs `if __name__ == "__main__":`.
         track: progress, over the lines of each file.
 
     Raises:
@@ -133,8 +141,9 @@ def import_files(
     began = time.monotonic()
     stores = expand(chunks)
     how = _How(format, source, strict, rejects, occurred_at, clean)
-    with Tally() as tally, paused():
-        reports = [_import_file(engine, file, how, tally, track) for file in expand(files)]
+    with Tally() as tally, closing(Readers(engine, clean, workers)) as readers, paused():
+        reports = [_import_file(engine, file, how, readers, tally, track) for file in expand(files)]
+        readers.close()
         texts = import_texts(engine, stores, strict=strict, rejects=rejects, clean=clean, track=track)
         with engine.connect() as connection:
             coverage = sum((coverage_in(connection, some) for some in tally.touched()), Coverage())
@@ -160,35 +169,27 @@ class _How(NamedTuple):
     clean: Cleaner | None
 
 
-def _import_file(engine: Engine, file: str, how: _How, tally: Tally, track: Track) -> FileReport:
-    lines = read_lines(file)
+def _import_file(engine: Engine, file: str, how: _How, readers: Readers, tally: Tally, track: Track) -> FileReport:
+    lines = raw_lines(file)
     sample = next(batches(lines, SAMPLE), [])
-    format = recognise(sample, file, how.format)
-    way = way_of_reading(format.name, how.source, how.occurred_at, how.clean)
-    if how.occurred_at:
-        format = dated(format, how.occurred_at)
+    format = recognise([valued(line) for line in sample], file, how.format).name
     with writing(engine) as connection:
         begun = connection.execute(
-            IMPORT_RUN.insert().values(file=visible(file), format=format.name, **_counts({}, 0), started_at=now())
+            IMPORT_RUN.insert().values(file=visible(file), format=format, **_counts({}, 0), started_at=now())
         )
         run = begun.inserted_primary_key
     read = 0
     rated = False
+    way = Way(format, how.source, how.occurred_at)
+    several = batches(track(chain(sample, lines), description=visible(file)), BATCH)
     with Rejects(how.rejects, file, how.clean) as rejects:
-        for chunk in batches(track(chain(sample, lines), description=visible(file)), BATCH):
-            read += len(chunk)
-            hashes = [line_hash(way, line) for line in chunk]
-            with engine.connect() as connection:
-                known = records_of(connection, hashes)
-            batch, done = _parse(chunk, hashes, known, format, how, rejects)
-            rated = rated or bool(batch.feedback)
-            if batch:
-                with writing(engine) as connection:
-                    tally.wait(save_batch(connection, batch, how.source, done))
-            tally.add(done)
-            gc.collect(0)
+        for number, ahead in enumerate(readers.batches(several, way)):
+            read += len(ahead.lines)
+            rated = _save(engine, ahead, _Here(reader(way, how.clean), how, rejects), tally) or rated
+            if number % SWEEP == 0:
+                gc.collect(0)
         for some in tally.waiting():
-            done = {}
+            done: Done = {}
             with writing(engine) as connection:
                 save_so_far(connection, how.source, some, done)
             tally.add(done)
@@ -204,58 +205,60 @@ def _import_file(engine: Engine, file: str, how: _How, tally: Tally, track: Trac
         connection.execute(finished.values(finished_at=now(), **counts))
     path = str(rejects.path) if rejects.count and rejects.path else None
     forgotten = fates.get("forgotten", 0)
-    return FileReport(file=visible(file), format=format.name, read=read, rejects=path, forgotten=forgotten, **counts)
+    return FileReport(file=visible(file), format=format, read=read, rejects=path, forgotten=forgotten, **counts)
 
 
-def _parse(
-    lines: Sequence[Line],
-    hashes: Sequence[str | None],
-    known: Mapping[str, str],
-    format: Format,
-    how: _How,
-    rejects: Rejects,
-) -> tuple[Batch, Done]:
+class _Here(NamedTuple):
+    """How this process reads what was not read ahead, and what it does with what cannot be used."""
+
+    read: Callable[[Line], Read]
+    how: _How
+    rejects: Rejects
+
+
+def _save(engine: Engine, ahead: Ahead, here: _Here, tally: Tally) -> bool:
+    """Save a batch of lines; whether there is feedback in it."""
+    with engine.connect() as connection:
+        known = records_of(connection, ahead.hashes)
+    batch, done = _batch(ahead, known, here)
+    if batch:
+        with writing(engine) as connection:
+            tally.wait(save_batch(connection, batch, here.how.source, done))
+    tally.add(done)
+    return bool(batch.feedback)
+
+
+def _batch(ahead: Ahead, known: Mapping[str, str], here: _Here) -> tuple[Batch, Done]:
     """What the lines hold that the store does not, and the records that are in the store as their line says.
 
     Args:
-        lines: of the file.
-        hashes: of the lines.
-        known: hash of a line → the record that is as it says.
-        format: of the file.
-        how: it is read.
-        rejects: where lines go that cannot be used.
+        ahead: lines of the file.
+        known: hash of a line → the record that is as it says; the batches that were written meanwhile count.
+        here: how to read the others.
     """
-    records = [known.get(hash) if hash else None for hash in hashes]
-    parsed = {n: _read(line, format, how, rejects) for n, line in enumerate(lines) if records[n] is None}
-    touched = {name for one in parsed.values() for name in one.touches(how.source)}
-    for n, line in enumerate(lines):
-        if records[n] in touched:  # the order of the lines counts
-            parsed[n] = _read(line, format, how, rejects)
+    records = [known.get(hash) if hash else None for hash in ahead.hashes]
+    read = {place: _read(ahead, place, here) for place, record in enumerate(records) if record is None}
+    touched = {name for one in read.values() for name in one.touches(here.how.source)}
+    for place, record in enumerate(records):
+        if record in touched:  # the order of the lines counts
+            read[place] = _read(ahead, place, here)
     batch = Batch()
-    for n, one in sorted(parsed.items()):
-        batch.add(one, hashes[n])
+    for place, one in sorted(read.items()):
+        batch.add(one, ahead.hashes[place])
     return batch, dict.fromkeys((name for name in records if name and name not in touched), "unchanged")
 
 
-def _read(line: Line, format: Format, how: _How, rejects: Rejects) -> Parsed:
-    found = Parsed()
-    reasons: list[str] = [line.reason] if line.reason else []
-    if line.value is not None:
-        try:
-            parsed = format.parse(line.value, how.source)
-            found = cleaned(parsed, how.clean) if how.clean else parsed
-        except ValidationError as error:
-            reasons = [reason_of(error)]
-        except ValueError as error:
-            reasons = [str(error)]
-        else:
-            reasons = list(found.problems)
-    if reasons and how.strict:
-        place = f"{rejects.file}, line {line.number}"
-        raise InputError(f"{place}: {reasons[0]}. Without --strict it would be set aside.")
-    for reason in reasons:
-        rejects.add(line, reason)
-    return found
+def _read(ahead: Ahead, place: int, here: _Here) -> Read:
+    line = ahead.lines[place]
+    read = ahead.read.get(place) or here.read(line)
+    if here.how.clean:
+        here.how.clean.counts.update(read.replaced)
+    if read.problems and here.how.strict:
+        where = f"{here.rejects.file}, line {line.number}"
+        raise InputError(f"{where}: {read.problems[0]}. Without --strict it would be set aside.")
+    for reason in read.problems:
+        here.rejects.add(line, reason)
+    return read
 
 
 def check_source(source: str) -> None:

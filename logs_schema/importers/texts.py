@@ -18,6 +18,7 @@ from logs_schema.importers.read import BATCH, SAMPLE, Line, batches, expand, rea
 from logs_schema.importers.rejects import Rejects
 from logs_schema.importers.spans import Span
 from logs_schema.pii.replace import Cleaner
+from logs_schema.prepared import Prepared
 from logs_schema.records import Context, RagRecord, Value, passage_hash
 from logs_schema.rows import CONTEXT, INTERACTION, chunks, load
 from logs_schema.scores import Track, untracked
@@ -86,19 +87,17 @@ def import_texts(
     return tuple(_import_file(engine, file, strict, rejects, clean, track) for file in expand(files))
 
 
-def keep_texts(connection: Connection, records: Sequence[RagRecord]) -> list[RagRecord]:
+def keep_texts(connection: Connection, records: Sequence[Prepared]) -> list[Prepared]:
     """The records, with the texts that the store already holds for contexts which they bring by id alone."""
-    bare = [record.record_id for record in records if any(not c.text and c.doc_id for c in record.contexts)]
-    if not bare:
-        return list(records)
-    stored = load(connection, bare)
-    return [_with_texts(record, stored.get(record.record_id)) for record in records]
+    stored = load(connection, [each.record_id for each in records if each.bare])
+    return [_with_texts(each, stored[each.record_id]) if each.record_id in stored else each for each in records]
 
 
-def _with_texts(record: RagRecord, stored: RagRecord | None) -> RagRecord:
-    known = {context.doc_id or "": context for context in stored.contexts if context.text} if stored else {}
+def _with_texts(prepared: Prepared, stored: RagRecord) -> Prepared:
+    known = {context.doc_id or "": context for context in stored.contexts if context.text}
+    record = prepared.record
     contexts = tuple(_filled(context, known) for context in record.contexts)
-    return record if contexts == record.contexts else record.model_copy(update={"contexts": contexts})
+    return prepared if contexts == record.contexts else Prepared(record.model_copy(update={"contexts": contexts}))
 
 
 def _import_file(

@@ -15,7 +15,8 @@ IDENTITY = ("question", "conversation", "resolution", "documents")
 
 def looks(value: dict[str, Any]) -> bool:
     """Whether an object is a ticket: a question or a conversation, with a resolution or a status."""
-    asked = bool({"question", "conversation"} & value.keys()) and "answer" not in value
+    answers = {"answer", "response", "contexts"} & value.keys()  # of an assistant: no ticket has a place for them
+    asked = bool({"question", "conversation"} & value.keys()) and not answers
     return asked and bool({"resolution", "status", "escalated", "ticket_id"} & value.keys())
 
 

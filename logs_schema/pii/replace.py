@@ -46,12 +46,17 @@ class Cleaner:
 
     def __init__(self, settings: PiiSettings, key: bytes) -> None:
         """Raises ConfigurationError: see `Detector`."""
+        self._settings = settings
         self._detector = Detector(settings)
         self.identity = f"{settings.model_dump_json()} {versions(settings)}"
         """What decides, with the store's key, what is replaced by what."""
         self._key = key
         self.counts: Counter[str] = Counter()
         """Kind → placeholders that were put in so far."""
+
+    def __reduce__(self) -> tuple[type["Cleaner"], tuple[PiiSettings, bytes]]:
+        """For another process: it counts for itself."""
+        return Cleaner, (self._settings, self._key)
 
     def __call__(self, values: Iterable[V]) -> list[V]:
         """The values without personal data."""

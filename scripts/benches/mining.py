@@ -21,11 +21,10 @@ from typing import Any
 
 import numpy as np
 
-from factory.mining import answers, claims, passage, text
+from factory.mining import answers, claims, lexical, passage, text
 from factory.mining.combination import shipped
 from factory.mining.encoder import PACKAGED, Encoder, sentence_encoder
 from factory.mining.fitting import auroc, brier_skill, calibration_error, cluster_interval, cross_calibrated
-from factory.mining.lexical import read
 from factory.mining.miner import mine
 from factory.mining.settings import MiningSettings
 from factory.mining.vectors import kept_vectors
@@ -115,7 +114,7 @@ def speed(records: list[RagRecord], some: int = 100) -> None:
     slow = len(part) / (time.process_time() - began)
     forget()
     began = time.process_time()
-    readings = [read(record, house) for record in records]
+    readings = [lexical.read(record, house) for record in records]
     fast = len(records) / (time.process_time() - began)
     worst = 0.0
     for record, (faithful, sufficient) in zip(part, expected, strict=True):
@@ -138,7 +137,7 @@ def speed(records: list[RagRecord], some: int = 100) -> None:
 
 def forget() -> None:
     """Empty every cache, so that both ways begin alike."""
-    for cached in (passage.passage, claims._claims, answers._answer, text._norms):
+    for cached in (passage.passage, lexical.read, text.tokens, text.sentences, text._norm, text._norms):
         cached.cache_clear()
 
 

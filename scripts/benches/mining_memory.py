@@ -18,15 +18,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from made_logs import Words
+
 PASSAGES = 20_000
 BEGAN = datetime(2026, 1, 5, tzinfo=UTC)
 SAVED = 2_000
 """Records saved at a time."""
-
-
-def words(rng: random.Random, count: int) -> str:
-    """A sentence of made-up words."""
-    return " ".join(f"{rng.choice('bdfgklmnprst')}{rng.choice('aeiou')}{rng.randrange(800)}x" for _ in range(count))
 
 
 def records(count: int) -> Iterator[Any]:
@@ -34,11 +31,12 @@ def records(count: int) -> Iterator[Any]:
     from logs_schema.records import Context, RagRecord
 
     rng = random.Random(17)
-    corpus = [". ".join(words(rng, 12).capitalize() for _ in range(8)) + "." for _ in range(PASSAGES)]
+    words = Words(rng)
+    corpus = [words.text(96) for _ in range(PASSAGES)]
     for number in range(count):
         picked = rng.sample(range(PASSAGES), 5)
         sentence = corpus[picked[0]].split(". ")[3]
-        answer = (f"{sentence} [1].", f"{words(rng, 12)} [1].", "I don't know.")[number % 3]
+        answer = (f"{sentence} [1].", f"{words.text(12)[:-1]} [1].", "I don't know.")[number % 3]
         yield RagRecord(
             source="bench",
             source_id=f"trace-{number}",

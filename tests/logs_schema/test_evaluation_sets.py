@@ -103,6 +103,11 @@ def test_scores_added_to_a_sample_and_old_names_make_no_other_record(engine: Eng
     assert brought(engine, tmp_path / "a", [old]) == brought(engine, tmp_path / "b", [{**new, "faithfulness": 0.5}])
 
 
+def test_the_oldest_ragas_samples_have_a_list_of_references(engine: Engine, tmp_path: Path) -> None:
+    (record,) = brought(engine, tmp_path, [{"question": "q", "answer": "a", "ground_truths": ["g", "h"]}])
+    assert (record.query, record.response, record.reference) == ("q", "a", "g")
+
+
 def test_a_ragas_conversation_gives_its_last_answered_question(engine: Engine, tmp_path: Path) -> None:
     said = [
         {"content": "Hello", "type": "human"},

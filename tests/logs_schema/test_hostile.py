@@ -14,6 +14,7 @@ from sqlalchemy import Engine, select
 from typer.testing import CliRunner
 
 from factory.cli.app import app
+from logs_schema.importers.read import BATCH
 from logs_schema.importers.unpack import RATIO_FROM
 from logs_schema.records import ID_BYTES, Feedback, FeedbackKind
 from logs_schema.rows import IMPORT_RUN, PENDING
@@ -247,3 +248,25 @@ def test_giant_lines_and_bombs_take_little_memory(home: Path, engine: Engine) ->
     }
     assert peak - least < 100, f"{peak} MiB for giant lines, {least} MiB for a small one"
     assert len(snapshot(engine)["records"]) == 2 * len(kinds) + 2
+
+
+@pytest.mark.slow
+def test_giant_lines_take_little_memory_in_a_process_that_reads_ahead(home: Path, engine: Engine) -> None:
+    many = [line(trace_id=f"plain-{number}") for number in range(8 * BATCH)]
+    (home / "plain.jsonl").write_bytes(b"\n".join(many))
+    least, _ = peak_of(home, "import", "plain.jsonl")
+    with gzip.open(home / "logs.jsonl.gz", "wb", compresslevel=1) as packed:
+        for number in range(6):  # just within the limit, and no bomb
+            packed.write(line(trace_id=f"long-{number}", query=random.Random(number).randbytes(7 * MIB).hex()) + b"\n")
+        packed.writelines(b"%s\n" % one.replace(b"plain-", b"many-") for one in many)
+        for number, (data, _) in enumerate(REFUSED):
+            packed.write(b"%s\n%s\n" % (data, line(trace_id=f"between-{number}")))
+        for head, filling in ((b'{"query": "', b"x"), (b'{"contexts": ', b"["), (b"", b'{"a":'), (b"", b"\0")):
+            packed.write(head)
+            for _ in range(100):
+                packed.write(filling * (MIB // len(filling)))
+            packed.write(b"\n" + line(trace_id=f"after-{head + filling!r}") + b"\n")
+    peak, said = peak_of(home, "import", "logs.jsonl.gz", "--json")
+    (file,) = json.loads(said)["files"]
+    assert (file["new"], file["rejected"]) == (len(many) + len(REFUSED) + 4 + 6, len(REFUSED) + 4)
+    assert peak - least < 200, f"{peak} MiB with giant lines, {least} MiB without, of the larger process"

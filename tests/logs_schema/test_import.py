@@ -98,6 +98,29 @@ def test_strict_stops_at_the_first_bad_line(engine: Engine, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
+    "value",
+    [
+        {"trace_id": "t", "timestamp": 1772446504, "question": "q", "answer": "a", "contexts": ["c"], "thumbs": "down"},
+        {"trace_id": "t", "question": "q", "answer": "a", "contexts": ["c"]},
+        {"question": "q", "response": "a", "contexts": ["c"], "status": "ok"},
+        {"id": "t", "timestamp": 1772446504, "input": "q", "output": "a", "contexts": ["c"]},
+    ],
+)
+def test_a_log_that_another_format_would_read_in_part_is_not_guessed(
+    engine: Engine, tmp_path: Path, value: dict[str, Any]
+) -> None:
+    with pytest.raises(InputError, match=r"is not known: its first object holds '\w+', '\w+', '\w+'"):
+        import_files(engine, [write_lines(tmp_path / "x.jsonl", [value])])
+
+
+def test_a_native_line_with_an_answer_is_no_feedback(engine: Engine, tmp_path: Path) -> None:
+    named = {"trace_id": "t", "thumbs": "down", "response": "a"}
+    report = import_files(engine, [write_lines(tmp_path / "x.jsonl", [line(1), named])], rejects=tmp_path / "rejects")
+    assert (report.files[0].new, report.files[0].rejected) == (1, 1)
+    assert "query is missing" in next((tmp_path / "rejects").iterdir()).read_text()
+
+
+@pytest.mark.parametrize(
     ("content", "told"),
     [
         ('{"prompt": "x", "completion": "y"}\n', "its first object holds 'prompt', 'completion'"),

@@ -199,3 +199,43 @@ def test_several_retrievers_are_all_seen(engine: Engine, tmp_path: Path) -> None
     (record,) = snapshot(engine)["records"]
     assert [context.text for context in record.contexts] == traces.passages_of(5)
     assert record.prompt and record.prompt.user == "Context:\n{contexts}\n\nQuestion: {query}"
+
+
+def test_an_observation_inside_its_trace_needs_no_time(engine: Engine, tmp_path: Path) -> None:
+    (nested,) = traces.langfuse_nested(5)
+    bare = [{name: seen[name] for name in ("id", "traceId", "type", "output")} for seen in nested["observations"][:1]]
+    record = stored(engine, tmp_path, [{**nested, "observations": bare}])
+    assert [context.text for context in record.contexts] == traces.passages_of(5)
+    assert len(record.feedback) == 1 and record.session_id == "s-5"
+
+
+DOCUMENTS = [{"page_content": "Within 30 days.", "metadata": {"doc_id": "kb-12"}}]
+
+
+@pytest.mark.parametrize(
+    ("name", "output", "found"),
+    [
+        ("VectorStore", DOCUMENTS, ["Within 30 days."]),
+        ("VectorStore", [{"pageContent": "Within 30 days.", "metadata": {}}], ["Within 30 days."]),
+        ("vector-search", ["Within 30 days.", "Free."], ["Within 30 days.", "Free."]),
+        ("Retrieval", json.dumps({"documents": DOCUMENTS}), ["Within 30 days."]),
+        ("retrieve", {"results": [{"id": "kb-12", "text": "Within 30 days."}]}, ["Within 30 days."]),
+        ("retrieval-qa", {"answer": "30 days.", "documents": DOCUMENTS}, []),
+        ("retrieve", [{"role": "assistant", "content": "30 days."}], []),
+        ("retrieve", "30 days.", []),
+        ("rank", [{"text": "Within 30 days."}], []),
+        ("rank", None, []),
+    ],
+)
+def test_a_span_of_langfuse_may_be_a_retriever(name: str, output: Any, found: list[str]) -> None:
+    _, search, *_ = traces.langfuse_parts(5)
+    (span,) = load("langfuse").parse({**search, "type": "SPAN", "name": name, "output": output}, "desk").spans
+    assert (span.kind, [context.text for context in span.documents]) == ("RETRIEVER" if found else "CHAIN", found)
+
+
+def test_annotations_of_whole_sessions_are_named_as_left_out() -> None:
+    root, *_ = traces.langchain(5)
+    said = {"session.annotations.0.annotation.name": "mood", "session.annotations.0.annotation.score": 0.1}
+    parsed = load("openinference").parse({**root, "attributes": {**root["attributes"], **said}}, "desk")
+    assert (len(parsed.spans), parsed.feedback) == (1, [])
+    assert parsed.problems == ["annotations of whole sessions are not read"]

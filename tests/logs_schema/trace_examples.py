@@ -325,6 +325,22 @@ def langfuse_nested(number: int) -> list[Line]:
     return [{**trace, "observations": observations, "scores": [score]}]
 
 
+def langfuse_version_2(number: int) -> list[Line]:
+    """Clients before version 3 know spans, generations and events only: LangChain's retriever is a span."""
+    trace, search, chat, score = langfuse_parts(number)
+    below = {"parentObservationId": span_of(number, 0)}
+    ask = {
+        **search,
+        "id": span_of(number, 0),
+        "type": "SPAN",
+        "name": "RunnableSequence",
+        "startTime": trace["timestamp"],
+        "output": answer_of(number),
+    }
+    usage = {"usage": {"input": 40, "output": 6, "total": 46, "unit": "TOKENS"}, "usageDetails": None}
+    return [trace, ask, {**search, **below, "type": "SPAN", "name": "Store"}, {**chat, **below, **usage}, score]
+
+
 def langfuse_export(number: int) -> list[Line]:
     """The scheduled export: names with underscores, times without zone, inputs and outputs as JSON text."""
 
@@ -426,6 +442,17 @@ def langsmith_rows(number: int) -> list[Line]:
     ]
 
 
+def langsmith_ordered(number: int) -> list[Line]:
+    """Runs whose parents only the dotted order tells."""
+    *runs, _ = langsmith(number)
+    first = f"20260302T120000000000Z{runs[0]['id']}"
+    orders = [first, *(f"{first}.20260302T12000000000{n}Z{run['id']}" for n, run in enumerate(runs[1:], start=1))]
+    return [
+        {name: value for name, value in {**run, "dotted_order": order}.items() if name != "parent_run_id"}
+        for run, order in zip(runs, orders, strict=True)
+    ]
+
+
 # --- OpenInference ------------------------------------------------------------------------------------
 
 
@@ -518,6 +545,30 @@ def phoenix(number: int) -> list[Line]:
     ]
 
 
+def in_text(number: int) -> list[Line]:
+    """Lists of attributes as JSON text, as tables without nested columns hold them."""
+
+    def documents(attributes: Line) -> list[Line]:
+        named = [{key: value for key, value in attributes.items() if f".documents.{n}." in key} for n in range(2)]
+        return [{key.split(f"{n}.", 1)[1]: value for key, value in one.items()} for n, one in enumerate(named)]
+
+    rows = langchain(number)
+    ask, search, chat = (row["attributes"] for row in rows)
+    rows[0]["attributes"] = {**ask, "tag.tags": json.dumps(["web"])}
+    kept = {key: value for key, value in search.items() if not key.startswith("retrieval.")}
+    rows[1]["attributes"] = {**kept, "retrieval.documents": json.dumps(documents(search))}
+    kept = {key: value for key, value in chat.items() if "_messages." not in key}
+    sent = [{"message.role": "system", "message.content": SYSTEM}]
+    sent += [{"message.role": "user", "message.content": prompt_of(number)}]
+    replied = [{"message": {"role": "assistant", "content": answer_of(number)}}]
+    rows[2]["attributes"] = {
+        **kept,
+        "llm.input_messages": json.dumps(sent),
+        "llm.output_messages": json.dumps(replied),
+    }
+    return rows
+
+
 EVERY: dict[str, tuple[str, Callable[[int], list[Line]]]] = {
     "GenAI": ("otel", genai),
     "GenAI with log events": ("otel", genai_events),
@@ -525,11 +576,14 @@ EVERY: dict[str, tuple[str, Callable[[int], list[Line]]]] = {
     "Langfuse by OTLP": ("otel", langfuse_otel),
     "Langfuse in parts": ("langfuse", langfuse_parts),
     "Langfuse nested": ("langfuse", langfuse_nested),
+    "Langfuse of version 2": ("langfuse", langfuse_version_2),
     "Langfuse export": ("langfuse", langfuse_export),
     "LangSmith": ("langsmith", langsmith),
     "LangSmith rows": ("langsmith", langsmith_rows),
+    "LangSmith by dotted order": ("langsmith", langsmith_ordered),
     "LangChain": ("openinference", langchain),
     "LlamaIndex": ("openinference", llamaindex),
     "Phoenix": ("openinference", phoenix),
+    "OpenInference in text": ("openinference", in_text),
 }
 """What the test calls it → (format, its lines for one trace)."""

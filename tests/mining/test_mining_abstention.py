@@ -1,5 +1,8 @@
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from factory.mining import abstention
 from factory.mining.abstention import is_abstention, read_abstention
 
 HOUSE = "Das steht nicht in unseren Unterlagen."
@@ -62,9 +65,9 @@ def test_answers_are_not_refusals(text: str) -> None:
 
 def test_a_refusal_that_adds_knowledge_keeps_its_claims() -> None:
     text = "I'm sorry. The passages do not mention this. However, Einstein was born in Ulm in 1879. Please ask again."
-    abstention = read_abstention(text, HOUSE)
-    assert abstention.abstains
-    assert [text[s.start : s.end] for s in abstention.claims] == ["However, Einstein was born in Ulm in 1879."]
+    found = read_abstention(text, HOUSE)
+    assert found.abstains
+    assert [text[s.start : s.end] for s in found.claims] == ["However, Einstein was born in Ulm in 1879."]
     assert read_abstention("I don't know. Please contact support.", HOUSE).claims == ()
 
 
@@ -88,11 +91,16 @@ def test_a_refusal_that_adds_knowledge_keeps_its_claims() -> None:
     ],
 )  # fmt: skip
 def test_what_a_refusal_claims_in_the_same_sentence_is_a_claim(text: str, claims: list[str]) -> None:
-    abstention = read_abstention(text, HOUSE)
-    assert abstention.abstains
-    assert [text[s.start : s.end] for s in abstention.claims] == claims
+    found = read_abstention(text, HOUSE)
+    assert found.abstains
+    assert [text[s.start : s.end] for s in found.claims] == claims
 
 
 def test_a_house_wording_with_a_but_claims_nothing() -> None:
     wording = "I cannot say, but our desk in Utrecht knows."
     assert read_abstention(wording, wording).claims == ()
+
+
+@given(st.from_regex(abstention._REFUSAL))
+def test_the_quick_look_for_a_denial_misses_no_refusal(sentence: str) -> None:
+    assert abstention._DENIAL.search(sentence)

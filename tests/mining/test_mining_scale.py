@@ -8,8 +8,9 @@ from sqlalchemy import Engine, delete, func, select, update
 from factory.mining.finding import Finding
 from factory.mining.miner import mine, miner_version
 from factory.mining.settings import MiningSettings, SignalSettings
+from logs_schema.prepared import CONTEXT_COLUMNS, INTERACTION_COLUMNS, context_rows, interaction_row
 from logs_schema.records import Context, passage_hash, record_id
-from logs_schema.rows import CONTEXT, FINDING, INTERACTION, PASSAGE, chunks, context_rows, interaction_row, put
+from logs_schema.rows import CONTEXT, FINDING, INTERACTION, PASSAGE, chunks, put
 from logs_schema.scores import Scores
 from logs_schema.settings import HouseSettings
 from logs_schema.store import iter_unmined, writing
@@ -32,8 +33,10 @@ def mined_store(engine: Engine, make: Any) -> Engine:
     version, moment = miner_version(MiningSettings(), HOUSE), now()
     record = make(0, contexts=tuple(Context(text=f"Passage {n}.", doc_id=f"d{n}") for n in range(3)))
     # sessions of what came in the last minutes are always read again
-    hashes = {context.text: passage_hash(context.text) for context in record.contexts}
-    one, links = interaction_row(record, "h", None, moment - timedelta(days=1)), list(context_rows(record, hashes))
+    one = dict(zip(INTERACTION_COLUMNS, interaction_row(record, "h"), strict=True))
+    one |= {"line_hash": None, "imported_at": moment - timedelta(days=1)}
+    passages = [(passage_hash(context.text), context.text) for context in record.contexts]
+    links = [dict(zip(CONTEXT_COLUMNS, row, strict=True)) for row in context_rows(record, passages)]
     with writing(engine) as connection:
         put(connection, PASSAGE, [{"hash": row["passage_hash"], "text": "x"} for row in links], replace=False)
         for numbers in chunks(range(MANY), 5000):

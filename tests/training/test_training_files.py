@@ -76,6 +76,15 @@ def test_answers_survive_a_torn_line(tmp_path: Path):
     assert len(path.read_text(encoding="utf-8").splitlines()) == 3
 
 
+def test_an_answer_whose_line_end_was_torn_off_and_the_next_one_stay(tmp_path: Path):
+    path = tmp_path / "answers.jsonl"
+    questions = [(Message(role="user", content=f"Question {at}?"),) for at in range(2)]
+    AnswerCache(path).add([(questions[0], "One")])
+    path.write_bytes(path.read_bytes().removesuffix(b"\n"))
+    AnswerCache(path).add([(questions[1], "Two")])
+    assert [AnswerCache(path).get(each) for each in questions] == ["One", "Two"]
+
+
 def test_reserved_general_prompts_are_never_training_prompts():
     assert len(prompts()) == len(set(prompts())) >= 90
     assert not set(prompts()[-RESERVED:]) & set(prompts()[:-RESERVED])
