@@ -67,6 +67,7 @@ ROUTES: dict[Failure, Route] = {
     Failure.none: Route.no_action,
 }
 
+
 class WorkKind(StrEnum):
     """What can be wrong outside the model's behaviour: an item of the work list."""
 

@@ -18,10 +18,10 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent / "helpcentre"))
 
+from factory.mining.intervals import share, told
+
 import curator
 from demo import CURATOR, Demo, figure, free_port, login
-
-from factory.mining.intervals import share, told
 
 SETTINGS = """
 [mining]

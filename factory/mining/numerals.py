@@ -28,7 +28,7 @@ def _any(words: str) -> str:
     return f"(?:{'|'.join(words.split())})"
 
 
-_GAP = r"(?:[^\S\n]{1,3}|[^\S\n]?[-‐‑–][^\S\n]?)"  # noqa: RUF001
+_GAP = r"(?:[^\S\n]{1,3}|[^\S\n]?[-‐‑–][^\S\n]?)"
 GAP = re.compile(_GAP)
 """What stands between the words of a numeral, and between a number and what it counts."""
 _AND = rf"{_GAP}(?:and{_GAP})?"
@@ -43,7 +43,7 @@ NUMERAL = re.compile(
     rf"(?:{_AND}{_BELOW_THOUSAND}(?!{_GAP}{_any(' '.join(SCALES))}))?|{_BELOW_THOUSAND})",
     re.IGNORECASE,
 )
-"""A number in words (which begin with one of seven letters), also of a single one; "between one hundred and five hundred" holds two."""
+"""A number in words; "between one hundred and five hundred" holds two. All begin with one of seven letters."""
 
 _CURRENCIES = {"$": "dollar", "€": "euro", "£": "pound", "¥": "yen"}
 _UNITS = _CURRENCIES | {"%": "percent", "per": "percent"}

@@ -235,7 +235,9 @@ def _stem(word: str) -> str:
 
 _COUNTING = frozenset({"one", *(str(tens) for tens in range(20, 100, 10)), *map(_stem, SCALES)})
 """Comparable forms of words that a numeral of several words must hold, and "one"."""
-_POINTING = frozenset("the this that these those which what no any every each some another".split())
+_POINTING = frozenset(
+    {"the", "this", "that", "these", "those", "which", "what", "no", "any", "every", "each", "some", "another"}
+)
 _start = attrgetter("start")
 _GENERIC = frozenset(norm for word in GENERIC for norm in _norms(word, "word"))
 """In comparable form."""

@@ -1,4 +1,4 @@
-"""What people said of records, as labels for the scores: was the response supported, did the passages hold the answer?"""
+"""What people said of records, as labels for the scores: was the response supported, did passages hold the answer?"""
 
 from collections import defaultdict
 from collections.abc import Sequence

@@ -23,8 +23,8 @@ HINTS = {
     WorkKind.knowledge_gap: "No document covers it: write the article, or say in the product that it is left out.",
     WorkKind.insufficient_context: "Cause unknown: look whether the document holds it (then chunking and "
     "reranking) or not (then write it).",
-    WorkKind.multi_hop: "One passage is not enough: split the question and retrieve for each part (multi-hop retrieval), or "
-    "write a page that brings the parts together.",
+    WorkKind.multi_hop: "One passage is not enough: split the question and retrieve for each part (multi-hop "
+    "retrieval), or write a page that brings the parts together.",
 }
 """What usually cures each kind."""
 ALIKE = 0.4

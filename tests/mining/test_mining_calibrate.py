@@ -1,5 +1,6 @@
+from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,9 @@ from logs_schema.settings import HouseSettings
 from logs_schema.store import save_records
 from logs_schema.tables import Review
 from tests.mining.conftest import MONDAY
+
+if TYPE_CHECKING:
+    from factory.mining.encoder import Vectors
 
 HOUSE = HouseSettings()
 WATERLOO = "who won the battle of waterloo"
@@ -93,7 +97,10 @@ def test_reviews_of_the_queue_teach_weights_and_do_not_decide(engine: Engine, ma
 def test_each_fit_is_calibrated_for_what_its_stage_measures(
     engine: Engine, make: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("factory.mining.calibrate.sentence_encoder", lambda name: lambda texts: np.ones((len(texts), 2)))
+    def encode(texts: Sequence[str]) -> "Vectors":
+        return np.ones((len(texts), 2), np.float32)
+
+    monkeypatch.setattr("factory.mining.calibrate.sentence_encoder", lambda name: encode)
     fill(engine, make)
     words, meanings = calibrate(engine, MiningSettings(encoder="ones"), HOUSE).fits
     assert (words.name, meanings.name) == ("lexical", "semantic")

@@ -102,8 +102,8 @@ def test_each_failure(
 
 
 def test_a_number_in_words_is_the_same_number(make: Any) -> None:
-    contexts = (Context(text="The trial of the City plan covers three rides and ends after thirty days.", doc_id="trial"),)
-    asked = {"query": "how many rides does the trial of the city plan cover", "contexts": contexts}
+    trial = Context(text="The trial of the City plan covers three rides and ends after thirty days.", doc_id="trial")
+    asked = {"query": "how many rides does the trial of the city plan cover", "contexts": (trial,)}
     assert judged(make, **asked, response="The trial of the City plan covers 3 rides [1].").failure is F.none
     finding = judged(make, **asked, response="In Zurich every rider gets forty-five rides [1].")
     assert finding.failure is F.unfaithful and "forty-five" in finding.why

@@ -22,6 +22,7 @@ from logs_schema.documents import Document, save_documents
 from logs_schema.records import Context, Feedback, FeedbackKind, RagRecord
 from logs_schema.settings import HouseSettings
 from logs_schema.store import save_records
+from logs_schema.taxonomy import WorkKind
 
 HELMETS = "Helmets are strongly recommended for adults and compulsory for riders aged 16 and 17."
 BATTERY = "The battery of the Cargo bike lasts about 60 kilometres and charges within four hours at a wall socket."
@@ -83,7 +84,7 @@ def test_stale_truncated_and_unknown_causes(engine: Engine, make: Any) -> None:
     assert kinds["stale_context"].documents == ("plans",)
     assert kinds["truncated_context"].title == "desk" and kinds["truncated_context"].documents == ()
     assert "insufficient_context" in kinds and not found.searched and "No documents with texts" in found.text()
-    assert worklist(engine, kind="stale_context").total == 1
+    assert worklist(engine, kind=WorkKind.stale_context).total == 1
     assert worklist(engine, since=records[2].occurred_at).records.get("stale_context") is None
 
 
@@ -150,7 +151,7 @@ def test_the_list_as_table_csv_and_json(tmp_path: Path, monkeypatch: pytest.Monk
     assert run("--json", "--csv").exit_code == 2
     (tmp_path / "folder").mkdir()
     refused = run("--out", "folder")
-    assert refused.exit_code == 2 and "folder cannot be written" in refused.stderr
+    assert refused.exit_code == 2 and "folder cannot be used" in refused.stderr
     assert [path.name for path in tmp_path.glob(".*partial")] == []
 
 
