@@ -62,9 +62,10 @@ def disk_error(error: OSError, place: Path | str | None = None) -> FactoryError 
         error: as it was raised.
         place: what could not be written [default: the file that the error names].
     """
+    use = "written" if place else "used"
     place = place or error.filename or "the disk"
     if error.errno in NO_ROOM:
         return no_room(place, error.strerror)
     if error.errno in UNUSABLE:
-        return ConfigurationError(f"{place} cannot be used ({error.strerror}): mend that, or choose another place.")
+        return ConfigurationError(f"{place} cannot be {use} ({error.strerror}): mend that, or choose another place.")
     return None
