@@ -104,7 +104,7 @@ def test_scores_added_to_a_sample_and_old_names_make_no_other_record(engine: Eng
 
 
 def test_the_oldest_ragas_samples_have_a_list_of_references(engine: Engine, tmp_path: Path) -> None:
-    (record,) = brought(engine, tmp_path, [{"question": "q", "answer": "a", "ground_truths": ["g", "h"]}])
+    (record,) = brought(engine, tmp_path / "a", [{"question": "q", "answer": "a", "ground_truths": ["g", "h"]}])
     assert (record.query, record.response, record.reference) == ("q", "a", "g")
 
 
