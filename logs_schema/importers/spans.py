@@ -57,7 +57,8 @@ def record_of(spans: Sequence[Span], source: str) -> tuple[RagRecord, bool] | No
     It is whole when its root is there and the logged messages confirm what was retrieved: a prompt
     template renders them exactly. None as long as the query or the answer is missing. A root that
     never comes (it may lie in another system) is stood in for by the topmost span that knows both query
-    and answer, or by the call whose messages hold what was retrieved. The order of the spans does not matter.
+    and answer, or by the call whose messages hold what was retrieved; where that cannot be seen, for only ids of
+    documents were logged, by the last call since the retrieval. The order of the spans does not matter.
     """
     in_parts = {span.parent_id for span in spans if span.kind == EVENT}
     spans = _put_together(spans)
@@ -79,7 +80,7 @@ def record_of(spans: Sequence[Span], source: str) -> tuple[RagRecord, bool] | No
     if query is None:
         return None
     contexts, call, inferred = _seen(query, found, [span for span in spans if span.reranked], calls)
-    if root is None and (call is None or call.output is None or inferred is None):
+    if root is None and (call is None or call.output is None or not (inferred or _unseen(call, found))):
         return None
     answer = next((span.output for span in [*around, *calls] if span.output is not None), None)
     first = root or (call and call.model_copy(update={"ended": None}))
@@ -148,6 +149,12 @@ def _root(spans: Sequence[Span]) -> tuple[Span | None, bool]:
     here = {span.span_id for span in spans}
     orphans = (span for span in spans if span.parent_id not in here and span.kind not in STEPS)
     return next((span for span in orphans if span.query and span.output is not None), None), False
+
+
+def _unseen(call: Span, retrievers: Sequence[Span]) -> bool:
+    """Whether a call followed a retrieval of which no text is known: its messages cannot show what it was sent."""
+    texts = any(context.text for span in retrievers for context in span.documents)
+    return bool(retrievers) and not texts and call.started >= min(span.started for span in retrievers)
 
 
 def _final(inferred: Inferred, contexts: Sequence[Context]) -> bool:

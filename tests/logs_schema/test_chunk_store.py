@@ -103,3 +103,35 @@ def test_the_command(engine: Engine, store_url: str, tmp_path: Path, monkeypatch
     assert nothing.exit_code == 2 and "--chunks" in nothing.stderr
     wrong = runner.invoke(app, ["import", "logs.jsonl", "--format", "ragtime"])
     assert wrong.exit_code == 2 and "Known are auto, " in wrong.stderr
+
+
+def test_a_root_that_never_comes_is_done_without_though_only_ids_were_logged(
+    engine: Engine, tmp_path: Path, fresh: Callable[[], Engine]
+) -> None:
+    _, search, call, _ = traces.genai(1, texts=False)
+    logs = write_lines(tmp_path / "a.jsonl", [call, search])
+    parts = [write_lines(tmp_path / f"{n}.jsonl", [line]) for n, line in enumerate((search, call))]
+    stored = []
+    for store, files in ((engine, [logs]), (fresh(), parts)):
+        for file in files:
+            import_files(store, [file])
+        (record,) = snapshot(store)["records"]
+        assert (record.query, record.response) == (traces.query_of(1), traces.answer_of(1))
+        assert [context.doc_id for context in record.contexts] == ["doc-1-0", "doc-1-1"] and record.prompt is None
+        import_files(store, [], chunks=[write_lines(tmp_path / "chunks.jsonl", chunks_of(1))])
+        stored.append(snapshot(store))
+        (record,) = stored[-1]["records"]
+        assert [context.text for context in record.contexts] == traces.passages_of(1) and record.prompt
+        store.dispose()
+    assert stored[0] == stored[1]
+
+
+def test_such_a_record_gets_its_texts_though_the_messages_do_not_show_them(engine: Engine, tmp_path: Path) -> None:
+    _, search, call, _ = traces.genai(1, texts=False)
+    written = json.dumps(call).replace("Order 1 may be returned", "An order is returned")
+    logs = write_lines(tmp_path / "a.jsonl", [search, json.loads(written)])
+    store = write_lines(tmp_path / "chunks.jsonl", chunks_of(1))
+    for _ in range(2):
+        import_files(engine, [logs], chunks=[store])
+        (record,) = snapshot(engine)["records"]
+        assert [context.text for context in record.contexts] == traces.passages_of(1) and record.prompt is None
