@@ -79,10 +79,14 @@ def record_of(spans: Sequence[Span], source: str) -> tuple[RagRecord, bool] | No
     query = _query(around, found, calls)
     if query is None:
         return None
-    contexts, call, inferred = _seen(query, found, [span for span in spans if span.reranked], calls)
-    if root is None and (call is None or call.output is None or not (inferred or _unseen(call, found))):
-        return None
-    answer = next((span.output for span in [*around, *calls] if span.output is not None), None)
+    answering = [call for call in calls if root or call.output is not None]
+    contexts, call, inferred = _seen(query, found, [span for span in spans if span.reranked], answering)
+    if root is None and inferred is None:
+        call, inferred = _unseen(found, calls), None
+        if call is None:
+            return None
+    told_by = [*around, *calls] if root or call is None else [call]
+    answer = next((span.output for span in told_by if span.output is not None), None)
     first = root or (call and call.model_copy(update={"ended": None}))
     if first is None or (answer is None and first.error is None):
         return None
@@ -151,10 +155,14 @@ def _root(spans: Sequence[Span]) -> tuple[Span | None, bool]:
     return next((span for span in orphans if span.query and span.output is not None), None), False
 
 
-def _unseen(call: Span, retrievers: Sequence[Span]) -> bool:
-    """Whether a call followed a retrieval of which no text is known: its messages cannot show what it was sent."""
-    texts = any(context.text for span in retrievers for context in span.documents)
-    return bool(retrievers) and not texts and call.started >= min(span.started for span in retrievers)
+def _unseen(retrievers: Sequence[Span], calls: Sequence[Span]) -> Span | None:
+    """The last call that answered since documents without text were retrieved: messages cannot show which were sent.
+
+    Once there is one, more spans never take it away: a record that was made of some spans stays one.
+    """
+    bare = [span.started for span in retrievers if any(not context.text for context in span.documents)]
+    answered = (call for call in calls if call.output is not None)
+    return next((call for call in answered if bare and call.started >= min(bare)), None)
 
 
 def _final(inferred: Inferred, contexts: Sequence[Context]) -> bool:

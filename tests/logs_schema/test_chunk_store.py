@@ -1,6 +1,8 @@
 import gzip
+import itertools
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,8 @@ from typer.testing import CliRunner
 from factory.cli.app import app
 from logs_schema.errors import InputError
 from logs_schema.importers.run import import_files
+from logs_schema.importers.spans import Span, record_of
+from logs_schema.records import Context, Message
 from tests.logs_schema import trace_examples as traces
 from tests.logs_schema.log_examples import snapshot, write_lines
 
@@ -135,3 +139,36 @@ def test_such_a_record_gets_its_texts_though_the_messages_do_not_show_them(engin
         import_files(engine, [logs], chunks=[store])
         (record,) = snapshot(engine)["records"]
         assert [context.text for context in record.contexts] == traces.passages_of(1) and record.prompt is None
+
+
+def span(number: int, kind: str, *texts: str, **told: object) -> Span:
+    moment = datetime(2026, 3, 2, 10, 0, number, tzinfo=UTC)
+    documents = tuple(Context(text=text, doc_id=f"d-{number}-{n}") for n, text in enumerate(texts))
+    given = {"trace_id": "t", "span_id": f"s{number}", "parent_id": "elsewhere", "started": moment, "ended": moment}
+    return Span.model_validate({**given, "kind": kind, "documents": documents, **told})
+
+
+def test_more_spans_never_take_away_a_record_and_the_call_that_saw_the_passages_answers() -> None:
+    asked = (Message(role="user", content="Context:\n[1] Refunds within 30 days.\n\nQuestion: Refund window?"),)
+    spans = [
+        span(1, "LLM", messages=[Message(role="user", content="Rewrite: refund?")], output="Refund window?"),
+        span(2, "RETRIEVER", "", "", query="Refund window?"),
+        span(3, "RETRIEVER", "Refunds within 30 days.", query="Refund window?"),
+        span(4, "LLM", messages=asked, output="30 days [1]."),
+        span(5, "LLM", messages=[Message(role="user", content="Suggest a question.")], output="And postage?"),
+        span(6, "LLM", messages=asked),
+    ]
+    made = {
+        chosen: record_of(chosen, "desk")
+        for size in range(1, len(spans) + 1)
+        for chosen in itertools.combinations(spans, size)
+    }
+    for chosen, found in made.items():
+        for more in spans:
+            if found and more not in chosen:
+                assert made[tuple(one for one in spans if one in (*chosen, more))]
+    seen = made[spans[2], spans[3], spans[4]]
+    assert seen and seen[0].response == "30 days [1]." and seen[0].prompt
+    bare = made[spans[0], spans[1], spans[3]]
+    assert bare and bare[0].response == "30 days [1]." and bare[0].prompt is None
+    assert made[spans[0], spans[1]] is None
