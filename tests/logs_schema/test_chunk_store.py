@@ -32,6 +32,7 @@ def test_chunks_mend_contexts_now_and_later(engine: Engine, tmp_path: Path) -> N
     logs = write_lines(tmp_path / "a.jsonl", traces.genai(1, texts=False) + traces.genai(2, texts=False))
     first = import_files(engine, [logs])
     assert (first.coverage.contexts, first.coverage.contexts_with_text) == (4, 0)
+    assert "factory import --chunks" in first.text()
     assert all(record.prompt is None for record in snapshot(engine)["records"])
     store = write_lines(tmp_path / "chunks.jsonl", chunks_of(1, 2, 3))
     (given,) = import_files(engine, [], chunks=[store]).texts
