@@ -24,6 +24,8 @@ TOKEN_LENGTH = 16
 """Characters of a token at the least."""
 BACKLOG = 1000
 """Connections that wait to be taken."""
+CONNECTIONS = 3000
+"""Connections, idle ones too; requests are sent away long before, with a time to come again."""
 END_SECONDS = 25
 """How long the end waits for requests that have begun: less than the 30 s that Kubernetes gives."""
 
@@ -87,6 +89,7 @@ def collect(
         server_header=False,
         proxy_headers=False,
         ws="none",
+        limit_concurrency=CONNECTIONS,
         timeout_graceful_shutdown=END_SECONDS,
     )
     server = uvicorn.Server(config)
