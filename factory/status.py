@@ -7,6 +7,7 @@ from sqlmodel import Session, col, select
 
 from factory.jobs import last_run
 from factory.settings import ScheduleSettings
+from logs_schema.clocks import dated_in_the_future, newest_moment
 from logs_schema.collapse import collapsed
 from logs_schema.forgetting import Taint, tainted
 from logs_schema.records import Value
@@ -88,7 +89,7 @@ def status(engine: Engine, *, schedule: ScheduleSettings, miner_version: str) ->
         def count(*where: ColumnElement[bool] | bool, of: type) -> int:
             return session.exec(select(func.count()).select_from(of).where(*where)).one()
 
-        newest = session.exec(select(func.max(Interaction.occurred_at))).one()
+        newest = newest_moment(session.connection())
         records = count(of=Interaction)
         mined = session.exec(
             select(func.count())
@@ -117,6 +118,8 @@ def status(engine: Engine, *, schedule: ScheduleSettings, miner_version: str) ->
                 f"logs stopped: the newest is {age:.0f} hours old (limit {silent_after_hours:.0f}); "
                 "look at the application's export and `factory nightly`"
             )
+        if ahead := dated_in_the_future(session.connection()):
+            problems.append(f"{ahead:,} records are dated in the future: look at the clock of the application")
         problems += collapsed(
             engine,
             newest=timedelta(hours=schedule.coverage_newest_hours),

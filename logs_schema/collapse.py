@@ -3,8 +3,9 @@
 from datetime import timedelta
 from math import sqrt
 
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Engine
 
+from logs_schema.clocks import newest_moment
 from logs_schema.coverage import FIELDS, Coverage, Field, coverage_where, percent
 from logs_schema.rows import INTERACTION
 
@@ -23,14 +24,14 @@ def collapsed(
 
     Args:
         engine: the store.
-        newest: length of the newest window, up to the newest record.
+        newest: length of the newest window, up to the newest record that is not dated in the future.
         trailing: length of the window before it.
         drop: a share below this part of what it was counts as collapsed.
         at_least: records in both windows; with fewer, nothing is said.
     """
     moment = INTERACTION.c.occurred_at
     with engine.connect() as connection:
-        end = connection.scalar(select(func.max(moment)))
+        end = newest_moment(connection)
         if end is None:
             return ()
         windows = [

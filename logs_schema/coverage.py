@@ -89,7 +89,7 @@ FIELDS = (
         "contexts",
         "text",
         0.0,
-        "answers cannot be checked against them. Log the passages' `text`, not only their ids.",
+        "answers cannot be checked against them. Log the passages' `text`, or give it: `factory import --chunks`.",
     ),
     Field(
         "with_feedback",

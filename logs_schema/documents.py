@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 from sqlalchemy import Connection, Engine, exists, func, or_, select, update
 
 from logs_schema.admission import admitted_documents
+from logs_schema.clocks import newest_moment
 from logs_schema.records import DocumentId, UtcDatetime, Value, passage_hash
 from logs_schema.rows import CONTEXT, DOCUMENT, EARLIEST, FINDING, INTERACTION, PASSAGE, chunks, put
 from logs_schema.store import SaveCounts
@@ -146,7 +147,7 @@ def _mine_again(
         retrieved = select(CONTEXT.c.interaction_id).where(CONTEXT.c.doc_id.in_(some))
         connection.execute(update(FINDING).where(FINDING.c.interaction_id.in_(retrieved)).values(miner_version=""))
     texts = {row["text"] for row in changed} - {row["text"] for row in stored.values()} - {None}
-    newest = connection.scalar(select(func.max(INTERACTION.c.occurred_at)))
+    newest = newest_moment(connection)
     if newest and (texts or any(row["withdrawn"] for row in changed)):
         recent = select(INTERACTION.c.id).where(INTERACTION.c.occurred_at >= newest - SEARCHED_AGAIN)
         unanswered = FINDING.c.failure.in_([failure.value for failure in UNANSWERED])

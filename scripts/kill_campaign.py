@@ -1,7 +1,8 @@
 """Kills commands at random moments, runs them again, and compares the store with one that was never disturbed.
 
 Run it as `python scripts/kill_campaign.py --rounds 20`: each round imports and mines the demo's logs, with feedback and
-a corpus, in a new store, with SIGKILL after a random time until the command comes through, and checks the store.
+a corpus, and imports many more, in a new store, with SIGKILL after a random time until the command comes through, and
+checks the store.
 Under `scripts/postgres` the stores are databases of a PostgreSQL server.
 """
 
@@ -12,17 +13,21 @@ import random
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
 from campaigns import ENVIRONMENT, FACTORY, Rows, contents, store
 
 HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE / "benches"))
+
 COMMANDS = (
     ["import", "logs.jsonl", "--source", "killed"],
     ["feedback", "import", "feedback.csv", "--source", "killed"],
     ["documents", "import", "documents.jsonl"],
     ["mine"],
+    ["import", "many.jsonl", "--source", "many"],
     ["db", "check"],
 )
 TABLES = {
@@ -38,6 +43,8 @@ TABLES = {
 }
 VOTES = 5
 """Feedback events on each trace."""
+MANY = 5000
+"""Made-up records, which a process beside the command reads: so many that it has started long before the end."""
 
 
 def run(folder: Path, words: list[str], kill_after: float | None) -> int:
@@ -57,7 +64,10 @@ def run(folder: Path, words: list[str], kill_after: float | None) -> int:
 
 
 def write_inputs(folder: Path) -> None:
-    """The demo's logs, votes on each of their traces, and documents as a feed tells them."""
+    """The demo's logs, votes on each of their traces, documents as a feed tells them, and many records."""
+    from made_logs import write
+
+    write(folder / "many.jsonl", MANY)
     logs = HERE / "helpcentre" / "logs.jsonl"
     shutil.copyfile(logs, folder / "logs.jsonl")
     spans = [json.loads(line) for line in logs.read_text(encoding="utf-8").splitlines()]

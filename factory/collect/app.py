@@ -32,6 +32,9 @@ from logs_schema.records import Value
 
 logger = logging.getLogger(__name__)
 
+REQUESTS = 1000
+"""Requests at a time."""
+
 
 class CollectReport(Value):
     """What a collector took in while it ran."""
@@ -80,6 +83,7 @@ class Collector:
         self._budget = Budget(settings.max_waiting_mib * MIB)
         self._writer = Writer(engine, source)
         self._decoder = ThreadPoolExecutor(1, thread_name_prefix="collect-decoder")
+        self._open = 0
         self._requests = self._refused = self._spans = self._kept = self._rejected = 0
 
     def report(self) -> CollectReport:
@@ -125,6 +129,7 @@ class Collector:
     async def _export(self, request: Request, signal: Signal) -> Response:
         media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         share = Share(self._budget)
+        self._open += 1
         try:
             self._admit(request, media_type)
             body = await self._body(request, share)
@@ -139,6 +144,7 @@ class Collector:
             self._refused += 1
             return Response(status_code=HTTPStatus.BAD_REQUEST)  # nobody is there to read it
         finally:
+            self._open -= 1
             share.give_back()
         return _encoded(signal.response(rejected, reason), media_type, HTTPStatus.OK)
 
@@ -148,6 +154,8 @@ class Collector:
             raise Refusal(HTTPStatus.UNAUTHORIZED, "The bearer token is missing or wrong.")
         if self._authorization is None and not _names_this_machine(request.url.hostname or ""):
             raise Refusal(HTTPStatus.UNAUTHORIZED, "Without a token, only requests to localhost are taken.")
+        if self._open > REQUESTS:
+            raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "The collector has as many requests as it can hold.")
         if media_type not in {PROTOBUF, JSON}:
             raise Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"The Content-Type is neither {PROTOBUF} nor {JSON}.")
 

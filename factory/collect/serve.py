@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 
 TOKEN_LENGTH = 16
 """Characters of a token at the least."""
-CONNECTIONS = 1000
-"""Connections at a time; more are answered 503."""
+BACKLOG = 1000
+"""Connections that wait to be taken."""
+CONNECTIONS = 3000
+"""Connections, idle ones too; requests are sent away long before, with a time to come again."""
 END_SECONDS = 25
 """How long the end waits for requests that have begun: less than the 30 s that Kubernetes gives."""
 
@@ -110,7 +112,7 @@ def _listening_socket(settings: CollectSettings) -> socket.socket:
     address = _addresses(settings.host)[0]
     family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
     try:
-        return socket.create_server((str(address), settings.port), family=family, backlog=CONNECTIONS)
+        return socket.create_server((str(address), settings.port), family=family, backlog=BACKLOG)
     except OSError as error:
         raise ConfigurationError(
             f"The collector cannot listen on {settings.host}, port {settings.port} ({error.strerror}): choose others "

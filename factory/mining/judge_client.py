@@ -159,6 +159,10 @@ class Client:
                 return response.status_code, bytes(read), _wait(response)
         except (httpx.TransportError, httpx.DecodingError) as error:
             return None, type(error).__name__.encode(), None
+        except RuntimeError:  # another thread's error ended the run before this one could ask
+            if not self._closed.is_set():
+                raise
+            return None, b"the run has ended", None
 
     def _take(self, guess: int) -> str | None:
         """Count a request in; or why there may be none."""

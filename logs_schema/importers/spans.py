@@ -57,7 +57,8 @@ def record_of(spans: Sequence[Span], source: str) -> tuple[RagRecord, bool] | No
     It is whole when its root is there and the logged messages confirm what was retrieved: a prompt
     template renders them exactly. None as long as the query or the answer is missing. A root that
     never comes (it may lie in another system) is stood in for by the topmost span that knows both query
-    and answer, or by the call whose messages hold what was retrieved. The order of the spans does not matter.
+    and answer, or by the call whose messages hold what was retrieved; where that cannot be seen, for only ids of
+    documents were logged, by the last call since the retrieval. The order of the spans does not matter.
     """
     in_parts = {span.parent_id for span in spans if span.kind == EVENT}
     spans = _put_together(spans)
@@ -78,10 +79,14 @@ def record_of(spans: Sequence[Span], source: str) -> tuple[RagRecord, bool] | No
     query = _query(around, found, calls)
     if query is None:
         return None
-    contexts, call, inferred = _seen(query, found, [span for span in spans if span.reranked], calls)
-    if root is None and (call is None or call.output is None or inferred is None):
-        return None
-    answer = next((span.output for span in [*around, *calls] if span.output is not None), None)
+    answering = [call for call in calls if root or call.output is not None]
+    contexts, call, inferred = _seen(query, found, [span for span in spans if span.reranked], answering)
+    if root is None and inferred is None:
+        call, inferred = _unseen(found, calls), None
+        if call is None:
+            return None
+    told_by = [*around, *calls] if root or call is None else [call]
+    answer = next((span.output for span in told_by if span.output is not None), None)
     first = root or (call and call.model_copy(update={"ended": None}))
     if first is None or (answer is None and first.error is None):
         return None
@@ -148,6 +153,16 @@ def _root(spans: Sequence[Span]) -> tuple[Span | None, bool]:
     here = {span.span_id for span in spans}
     orphans = (span for span in spans if span.parent_id not in here and span.kind not in STEPS)
     return next((span for span in orphans if span.query and span.output is not None), None), False
+
+
+def _unseen(retrievers: Sequence[Span], calls: Sequence[Span]) -> Span | None:
+    """The last call that answered since documents without text were retrieved: messages cannot show which were sent.
+
+    Once there is one, more spans never take it away: a record that was made of some spans stays one.
+    """
+    bare = [span.started for span in retrievers if any(not context.text for context in span.documents)]
+    answered = (call for call in calls if call.output is not None)
+    return next((call for call in answered if bare and call.started >= min(bare)), None)
 
 
 def _final(inferred: Inferred, contexts: Sequence[Context]) -> bool:

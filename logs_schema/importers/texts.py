@@ -181,19 +181,19 @@ def _give(connection: Connection, given: Mapping[str, Context]) -> _Given:
     done = _Given({}, {})
     for source, traces in sorted(found.items()):
         held = held_spans(connection, source, traces)
-        whole = load(connection, [identifier for trace, identifier in traces.items() if trace not in held])
         before = load(connection, list(traces.values()))
-        changed = [
-            record.model_copy(update={"contexts": _all_filled(record.contexts, given, record.occurred_at)})
-            for record in whole.values()
-        ]
         spans = [
             _span_filled(span, given, before[traces[trace]].occurred_at)
             for trace, parts in sorted(held.items())
             for span in parts.values()
         ]
         joined = join(connection, source, spans)
-        after = [*changed, *joined.records, *so_far(connection, source, joined.waiting)]
+        made = {record.record_id: record for record in [*joined.records, *so_far(connection, source, joined.waiting)]}
+        filled = {
+            identifier: record.model_copy(update={"contexts": _all_filled(record.contexts, given, record.occurred_at)})
+            for identifier, record in before.items()
+        }
+        after = list((filled | made).values())
         save_in(connection, after)
         for record in after:
             _count(before[record.record_id], record, given, done)

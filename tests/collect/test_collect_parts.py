@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from http import HTTPStatus
 from typing import Any
 
+import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -14,10 +15,12 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from sqlalchemy import Engine
 
 import logs_schema.database as database
+from factory.collect import app as collecting
 from factory.collect import decode as decoding
 from factory.collect.decode import JSON, PROTOBUF, Signal, decode, parts
 from factory.collect.intake import PIECE, Budget, Gunzip, Share, read
 from factory.collect.refusal import Refusal
+from factory.collect.settings import CollectSettings
 from factory.collect.writer import Writer
 from logs_schema.importers.batch import save_parsed
 from logs_schema.importers.parsed import Parsed
@@ -175,6 +178,44 @@ def test_requests_share_a_budget_and_give_it_back() -> None:
         assert budget.taken == 0
 
     asyncio.run(all_of_it())
+
+
+def test_more_requests_than_it_holds_are_told_when_to_come_again(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(collecting, "REQUESTS", 2)
+
+    async def all_of_it() -> list[httpx.Response]:
+        app = collecting.Collector(engine, CollectSettings(), "desk", None, None).app()
+        begun: list[int] = []
+        come = asyncio.Event()
+
+        async def slowly(number: int) -> AsyncIterator[bytes]:
+            begun.append(number)
+            await come.wait()
+            yield protobuf(spans_of(number))
+
+        async with (
+            app.router.lifespan_context(app),
+            httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client,
+        ):
+
+            async def send(number: int) -> httpx.Response:
+                return await client.post("/v1/traces", content=slowly(number), headers={"Content-Type": PROTOBUF})
+
+            held = [asyncio.create_task(send(number)) for number in (1, 2)]
+            while len(begun) < 2:
+                await asyncio.sleep(0.001)
+            third = asyncio.create_task(send(3))
+            while len(begun) < 3:
+                await asyncio.sleep(0.001)
+            come.set()
+            return [await one for one in (*held, third)] + [await send(3)]
+
+    first, second, third, again = asyncio.run(all_of_it())
+    assert [answer.status_code for answer in (first, second, third, again)] == [200, 200, 503, 200]
+    assert int(third.headers["Retry-After"]) > 0
+    assert len(snapshot(engine)["records"]) == 3
 
 
 def parsed_of(number: int) -> Parsed:

@@ -1,6 +1,8 @@
 import gzip
+import itertools
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,8 @@ from typer.testing import CliRunner
 from factory.cli.app import app
 from logs_schema.errors import InputError
 from logs_schema.importers.run import import_files
+from logs_schema.importers.spans import Span, record_of
+from logs_schema.records import Context, Message
 from tests.logs_schema import trace_examples as traces
 from tests.logs_schema.log_examples import snapshot, write_lines
 
@@ -28,6 +32,7 @@ def test_chunks_mend_contexts_now_and_later(engine: Engine, tmp_path: Path) -> N
     logs = write_lines(tmp_path / "a.jsonl", traces.genai(1, texts=False) + traces.genai(2, texts=False))
     first = import_files(engine, [logs])
     assert (first.coverage.contexts, first.coverage.contexts_with_text) == (4, 0)
+    assert "factory import --chunks" in first.text()
     assert all(record.prompt is None for record in snapshot(engine)["records"])
     store = write_lines(tmp_path / "chunks.jsonl", chunks_of(1, 2, 3))
     (given,) = import_files(engine, [], chunks=[store]).texts
@@ -103,3 +108,68 @@ def test_the_command(engine: Engine, store_url: str, tmp_path: Path, monkeypatch
     assert nothing.exit_code == 2 and "--chunks" in nothing.stderr
     wrong = runner.invoke(app, ["import", "logs.jsonl", "--format", "ragtime"])
     assert wrong.exit_code == 2 and "Known are auto, " in wrong.stderr
+
+
+def test_a_root_that_never_comes_is_done_without_though_only_ids_were_logged(
+    engine: Engine, tmp_path: Path, fresh: Callable[[], Engine]
+) -> None:
+    _, search, call, _ = traces.genai(1, texts=False)
+    logs = write_lines(tmp_path / "a.jsonl", [call, search])
+    parts = [write_lines(tmp_path / f"{n}.jsonl", [line]) for n, line in enumerate((search, call))]
+    stored = []
+    for store, files in ((engine, [logs]), (fresh(), parts)):
+        for file in files:
+            import_files(store, [file])
+        (record,) = snapshot(store)["records"]
+        assert (record.query, record.response) == (traces.query_of(1), traces.answer_of(1))
+        assert [context.doc_id for context in record.contexts] == ["doc-1-0", "doc-1-1"] and record.prompt is None
+        import_files(store, [], chunks=[write_lines(tmp_path / "chunks.jsonl", chunks_of(1))])
+        stored.append(snapshot(store))
+        (record,) = stored[-1]["records"]
+        assert [context.text for context in record.contexts] == traces.passages_of(1) and record.prompt
+        store.dispose()
+    assert stored[0] == stored[1]
+
+
+def test_such_a_record_gets_its_texts_though_the_messages_do_not_show_them(engine: Engine, tmp_path: Path) -> None:
+    _, search, call, _ = traces.genai(1, texts=False)
+    written = json.dumps(call).replace("Order 1 may be returned", "An order is returned")
+    logs = write_lines(tmp_path / "a.jsonl", [search, json.loads(written)])
+    store = write_lines(tmp_path / "chunks.jsonl", chunks_of(1))
+    for _ in range(2):
+        import_files(engine, [logs], chunks=[store])
+        (record,) = snapshot(engine)["records"]
+        assert [context.text for context in record.contexts] == traces.passages_of(1) and record.prompt is None
+
+
+def span(number: int, kind: str, *texts: str, **told: object) -> Span:
+    moment = datetime(2026, 3, 2, 10, 0, number, tzinfo=UTC)
+    documents = tuple(Context(text=text, doc_id=f"d-{number}-{n}") for n, text in enumerate(texts))
+    given = {"trace_id": "t", "span_id": f"s{number}", "parent_id": "elsewhere", "started": moment, "ended": moment}
+    return Span.model_validate({**given, "kind": kind, "documents": documents, **told})
+
+
+def test_more_spans_never_take_away_a_record_and_the_call_that_saw_the_passages_answers() -> None:
+    asked = (Message(role="user", content="Context:\n[1] Refunds within 30 days.\n\nQuestion: Refund window?"),)
+    spans = [
+        span(1, "LLM", messages=[Message(role="user", content="Rewrite: refund?")], output="Refund window?"),
+        span(2, "RETRIEVER", "", "", query="Refund window?"),
+        span(3, "RETRIEVER", "Refunds within 30 days.", query="Refund window?"),
+        span(4, "LLM", messages=asked, output="30 days [1]."),
+        span(5, "LLM", messages=[Message(role="user", content="Suggest a question.")], output="And postage?"),
+        span(6, "LLM", messages=asked),
+    ]
+    made = {
+        chosen: record_of(chosen, "desk")
+        for size in range(1, len(spans) + 1)
+        for chosen in itertools.combinations(spans, size)
+    }
+    for chosen, found in made.items():
+        for more in spans:
+            if found and more not in chosen:
+                assert made[tuple(one for one in spans if one in (*chosen, more))]
+    seen = made[spans[2], spans[3], spans[4]]
+    assert seen and seen[0].response == "30 days [1]." and seen[0].prompt
+    bare = made[spans[0], spans[1], spans[3]]
+    assert bare and bare[0].response == "30 days [1]." and bare[0].prompt is None
+    assert made[spans[0], spans[1]] is None

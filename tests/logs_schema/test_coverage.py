@@ -18,6 +18,7 @@ from logs_schema.collapse import collapsed
 from logs_schema.coverage import FIELDS, Coverage, coverage_report, percent
 from logs_schema.records import Context, Feedback, FeedbackKind, PromptTemplate
 from logs_schema.store import save_feedback, save_records
+from logs_schema.tables import now
 from logs_schema.weeks import table_of, weeks, weeks_frame
 from tests.logs_schema.log_examples import NOON, record, vote
 
@@ -132,6 +133,32 @@ def test_coverage_that_collapses_is_told_once_it_is_no_chance(engine: Engine) ->
     assert status(engine, schedule=schedule, miner_version="m").problems == ()
     schedule = ScheduleSettings(silent_after_hours=1e6)
     assert status(engine, schedule=schedule, miner_version="m").problems == (problem,)
+
+
+def test_a_clock_in_the_future_hides_no_silence_and_no_collapse(engine: Engine) -> None:
+    schedule = ScheduleSettings(silent_after_hours=24)
+    begin = now() - timedelta(days=9)
+    lost = (FULL.model_copy(update={"text": ""}),)
+    save_records(
+        engine,
+        [
+            full(n, occurred_at=begin + timedelta(hours=n), **({"contexts": lost} if n > 168 else {}))
+            for n in range(192)
+        ],
+    )
+    schedule = ScheduleSettings(silent_after_hours=20, coverage_newest_hours=23)
+    at_least = {"newest": timedelta(hours=23), "trailing": timedelta(days=7), "drop": 0.5, "at_least": 20}
+    before = status(engine, schedule=schedule, miner_version="m")
+    (collapse,) = collapsed(engine, **at_least)
+    assert any("logs stopped" in problem for problem in before.problems)
+    save_records(engine, [full(500, occurred_at=now() + timedelta(days=4000))])
+    after = status(engine, schedule=schedule, miner_version="m")
+    assert after.newest_record == before.newest_record
+    assert after.problems == (
+        *before.problems,
+        "1 records are dated in the future: look at the clock of the application",
+    )
+    assert collapsed(engine, **at_least) == (collapse,)
 
 
 def test_by_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store_url: str, engine: Engine) -> None:

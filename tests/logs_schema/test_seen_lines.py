@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, select
 
 from logs_schema.forgetting import forget_traces
-from logs_schema.importers import native, run
+from logs_schema.importers import native, reading, run
 from logs_schema.importers.batch import Done
 from logs_schema.importers.formats import load
 from logs_schema.importers.read import read_lines
@@ -44,7 +44,7 @@ def parsed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         seen.append(value["trace_id"])
         return parse(value, source)
 
-    monkeypatch.setattr(run, "recognise", lambda *_: load("native")._replace(parse=noted))
+    monkeypatch.setattr(reading, "load", lambda name: load(name)._replace(parse=noted))
     return seen
 
 

@@ -341,3 +341,10 @@ def test_a_missing_httpx_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "httpx", None)
     with pytest.raises(NotReadyError, match=r"groundmill\[judge\]"):
         Client(JudgeSettings(base_url="http://x", model="m"), None, {})
+
+
+def test_what_comes_after_an_error_has_ended_the_run_is_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    client = Client(JudgeSettings(base_url="http://127.0.0.1:9/v1", model="m"), None, {})
+    with client:
+        monkeypatch.setattr(client, "_take", lambda _: client.__exit__())
+        assert "the run has ended" in client.ask("Judge.", "A case.").pending

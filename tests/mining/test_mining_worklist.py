@@ -151,7 +151,7 @@ def test_the_list_as_table_csv_and_json(tmp_path: Path, monkeypatch: pytest.Monk
     assert run("--json", "--csv").exit_code == 2
     (tmp_path / "folder").mkdir()
     refused = run("--out", "folder")
-    assert refused.exit_code == 2 and "folder cannot be used" in refused.stderr
+    assert refused.exit_code == 2 and "folder cannot be written" in refused.stderr
     assert [path.name for path in tmp_path.glob(".*partial")] == []
 
 
