@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 from sqlalchemy import Engine
 
 from logs_schema.store import open_store
 from tests.stores import SERVER, NewStore, stores
 
+settings.register_profile("groundmill", deadline=None)  # a loaded machine is slow, not wrong
+settings.load_profile("groundmill")
 LOCAL = {None, "", "localhost", "127.0.0.1", "::1", "0.0.0.0", b"localhost", b"127.0.0.1"}
 
 
