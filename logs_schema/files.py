@@ -23,10 +23,11 @@ def write_atomic(path: Path, data: bytes, mode: int = 0o644) -> None:
 def file_atomic(path: Path, mode: int = 0o600) -> Iterator[Path]:
     """Yield an empty file beside `path`, to be written by its name; when the block ends well it becomes `path`.
 
-    What killed runs left (`.NAME.*.partial`, untouched for an hour) is removed first.
+    What killed runs left (`.NAME.*.partial`, untouched for an hour) is removed first, and in the end whatever was
+    put beside the file under its name, such as SQLite's journal.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
+    for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.partial*"):
         with suppress(FileNotFoundError):  # another process clears as well
             if leftover.is_file() and time.time() - leftover.stat().st_mtime > ABANDONED_SECONDS:
                 leftover.unlink()
@@ -38,7 +39,8 @@ def file_atomic(path: Path, mode: int = 0o600) -> Iterator[Path]:
             os.fsync(stream.fileno())
         partial.replace(path)
     finally:
-        partial.unlink(missing_ok=True)
+        for beside in partial.parent.glob(f"{glob.escape(partial.name)}*"):
+            beside.unlink(missing_ok=True)
     _fsync_folder(path.parent)
 
 

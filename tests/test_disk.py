@@ -100,3 +100,12 @@ def test_weights_that_do_not_fit_are_one_sentence(tmp_path: Path) -> None:
         safe_open(tmp_path / "broken.safetensors", "pt").__enter__()
     with pytest.raises(RuntimeError, match="another"), weights_into(tmp_path):
         raise RuntimeError("another")
+
+
+def test_what_is_put_beside_a_file_that_failed_goes_with_it(tmp_path: Path) -> None:
+    from logs_schema.files import file_atomic
+
+    with pytest.raises(OSError, match="full"), file_atomic(tmp_path / "copy.db") as partial:
+        partial.with_name(partial.name + "-journal").write_bytes(b"pages")
+        raise OSError("full")
+    assert list(tmp_path.iterdir()) == []
