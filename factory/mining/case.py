@@ -11,7 +11,7 @@ from factory.mining.claims import SHORT, Claim
 from factory.mining.corpus import Searched
 from factory.mining.feedback import GROUNDED, Opinion, read_feedback
 from factory.mining.frame import stated
-from factory.mining.lexical import claimed, read, unsupported_citations
+from factory.mining.lexical import claimed, read
 from factory.mining.passage import Passage, passages
 from factory.mining.settings import MiningSettings
 from factory.mining.text import Sentence
@@ -37,6 +37,8 @@ class Case:
     found: list[Passage]
     answer: Answer
     judged: tuple[Claim, ...]
+    miscited: tuple[list[Citation], list[Citation]]
+    """Citations that are out of range, and citations whose passage does not support their sentence."""
     refuses: bool
     """The response says "I don't know" and claims nothing beside it."""
     refusal: Sentence | None
@@ -116,11 +118,6 @@ class Case:
         ]
         return min(told) if told else claimed(claim)
 
-    @cached_property
-    def miscited(self) -> tuple[list[Citation], list[Citation]]:
-        """Citations that are out of range, and citations whose passage does not support their sentence."""
-        return unsupported_citations(self.record.response, self.found)
-
     @property
     def faithful(self) -> float:
         """-1 to 1, likewise; 1 when the response claims nothing."""
@@ -140,6 +137,7 @@ def read_case(
         found=passages(record.contexts),
         answer=reading.answer,
         judged=reading.judged,
+        miscited=reading.miscited,
         refuses=bool(scores.abstained) and not reading.abstention.claims,
         refusal=reading.abstention.refusal,
         opinion=read_feedback(record, house.abstention),

@@ -33,6 +33,8 @@ class Reading(NamedTuple):
     judged: tuple[Claim, ...]
     """Its claims: of a refusal only those that stand beside it."""
     answer: Answer
+    miscited: tuple[list[Citation], list[Citation]]
+    """As `unsupported_citations` tells them."""
 
 
 def texts_of(contexts: Iterable[Context]) -> list[tuple[str, str]]:
@@ -46,7 +48,8 @@ def read(record: RagRecord, house: HouseSettings) -> Reading:
     texts = texts_of(record.contexts)
     abstention = read_abstention(record.response, house.abstention)
     only = abstention.claims if abstention.abstains else None
-    return Reading(abstention, claims(record.response, texts, only), answer_in(record, texts))
+    miscited = unsupported_citations(record.response, passages(record.contexts))
+    return Reading(abstention, claims(record.response, texts, only), answer_in(record, texts), miscited)
 
 
 def unsupported_citations(response: str, found: Sequence[Passage]) -> tuple[list[Citation], list[Citation]]:
@@ -130,7 +133,7 @@ def scores_of(record: RagRecord, reading: Reading, judge: Fit) -> Scores:
     answer = reading.answer
     held = {token.norm for token in tokens(record.response)}
     cited = citations(record.response)
-    outside, unsupported = unsupported_citations(record.response, passages(record.contexts)) if cited else ([], [])
+    outside, unsupported = reading.miscited
     return Scores(
         faithfulness=_support(reading.judged, judge.faithfulness) if readable else None,
         sufficiency=held_by(record, reading.answer, judge.sufficiency),
