@@ -141,9 +141,9 @@ def import_files(
     began = time.monotonic()
     stores = expand(chunks)
     how = _How(format, source, strict, rejects, occurred_at, clean)
-    with Tally() as tally, closing(Readers(engine, clean, workers)) as readers, paused():
-        reports = [_import_file(engine, file, how, readers, tally, track) for file in expand(files)]
-        readers.close()
+    with Tally() as tally, paused():
+        with closing(Readers(engine, clean, workers)) as readers:
+            reports = [_import_file(engine, file, how, readers, tally, track) for file in expand(files)]
         texts = import_texts(engine, stores, strict=strict, rejects=rejects, clean=clean, track=track)
         with engine.connect() as connection:
             coverage = sum((coverage_in(connection, some) for some in tally.touched()), Coverage())
