@@ -6,7 +6,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from logs_schema.database import BUSY_SECONDS
-from logs_schema.errors import ConfigurationError, FactoryError, disk_error
+from logs_schema.errors import ConfigurationError, FactoryError, not_written
 from logs_schema.files import file_atomic
 
 
@@ -31,9 +31,7 @@ def copy_database(source: Path, target: Path) -> dict[str, int]:
                 copy.execute("PRAGMA journal_mode=DELETE")  # one file, without a log beside it
             _verify(partial, expected)
     except OSError as error:
-        raise disk_error(error, target) or ConfigurationError(
-            f"The backup {target} cannot be written: {error.strerror}."
-        ) from error
+        raise not_written(error, target) from error
     except sqlite3.Error as error:
         raise FactoryError(f"The backup of {source} failed ({error}): nothing was kept of it.") from error
     return expected

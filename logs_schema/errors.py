@@ -69,3 +69,8 @@ def disk_error(error: OSError, place: Path | str | None = None) -> FactoryError 
     if error.errno in UNUSABLE:
         return ConfigurationError(f"{place} cannot be {use} ({error.strerror}): mend that, or choose another place.")
     return None
+
+
+def not_written(error: OSError, place: Path | str) -> FactoryError:
+    """What to say when a file that the user named could not be written, for whatever reason."""
+    return disk_error(error, place) or ConfigurationError(f"{place} cannot be written: {error.strerror or error}.")

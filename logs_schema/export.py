@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Engine, select
 
-from logs_schema.errors import ConfigurationError, disk_error
+from logs_schema.errors import ConfigurationError, not_written
 from logs_schema.files import file_atomic
 from logs_schema.forgetting import REVIEW
 from logs_schema.records import RagRecord, Value
@@ -69,9 +69,7 @@ def export_parquet(
                 writer.write_table(_table(engine, records))
                 count += len(records)
     except OSError as error:
-        raise disk_error(error, file) or ConfigurationError(
-            f"{file} cannot be written: {error.strerror or error}."
-        ) from error
+        raise not_written(error, file) from error
     return ExportReport(file=str(file), records=count, bytes=file.stat().st_size)
 
 

@@ -5,7 +5,7 @@ from io import StringIO
 from pathlib import Path
 
 from factory.mining.worklist import Worklist
-from logs_schema.errors import ConfigurationError, disk_error
+from logs_schema.errors import not_written
 from logs_schema.files import file_atomic
 from logs_schema.visible import visible
 
@@ -51,6 +51,4 @@ def write(text: str, file: Path) -> None:
         with file_atomic(file) as partial:
             partial.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise disk_error(error, file) or ConfigurationError(
-            f"{file} cannot be written: {error.strerror or error}."
-        ) from error
+        raise not_written(error, file) from error
