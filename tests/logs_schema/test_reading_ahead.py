@@ -5,9 +5,6 @@ import json
 import os
 import random
 import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,8 +21,8 @@ from logs_schema.rows import CONTEXT, FEEDBACK, INTERACTION, JOINED, PASSAGE, PE
 from logs_schema.settings import PiiSettings
 from logs_schema.store import save_feedback
 from tests.logs_schema.log_examples import spans_of, write_lines
+from tests.programs import gone, start
 
-ROOT = Path(__file__).parents[2]
 TABLES = (INTERACTION, CONTEXT, PASSAGE, PROMPT, FEEDBACK, PENDING, JOINED)
 KEY = b"k" * 32
 BAD = (
@@ -176,7 +173,6 @@ def track(lines, **_):
         yield line
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     ahead.Readers._at_work = property(lambda self: self._started is not None and self._started.result() == [])
     import_files(open_store(sys.argv[1]), [sys.argv[2]], workers=1, track=track)
 """
@@ -197,33 +193,13 @@ def test_however_an_import_ends_its_processes_end_and_the_next_one_completes_it(
     values = [line(random.Random(n), n) for n in range(7000)]
     file = write_lines(tmp_path / "x.jsonl", values)
     disturbed, undisturbed = fresh(), fresh()
-    program = tmp_path / "program.py"
-    program.write_text(PROGRAM.format(act=act))
-    started = subprocess.Popen(
-        [sys.executable, str(program), disturbed.url.render_as_string(hide_password=False), file],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    started = start(tmp_path, PROGRAM.format(act=act), disturbed.url.render_as_string(hide_password=False), file)
     out, err = started.communicate(timeout=600)
     assert (started.returncode, err.count("Traceback")) == (status, int(status == -signal.SIGINT)), err
     children = [int(pid) for pid in out.split()]
-    assert children and all(_gone(pid) for pid in children)
+    assert children and all(gone(pid) for pid in children)
     import_files(disturbed, [file], workers=1)
     import_files(undisturbed, [file])
     assert stored(disturbed) == stored(undisturbed)
     disturbed.dispose()
     undisturbed.dispose()
-
-
-def _gone(pid: int) -> bool:
-    for _ in range(600):
-        try:
-            if Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z":
-                return True
-        except FileNotFoundError:
-            return True
-        time.sleep(0.1)
-    return False

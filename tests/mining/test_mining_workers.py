@@ -1,9 +1,6 @@
 import os
 import signal
-import subprocess
-import sys
 import textwrap
-import time
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +14,10 @@ from logs_schema.errors import FactoryError
 from logs_schema.rows import FINDING
 from logs_schema.settings import HouseSettings
 from logs_schema.store import open_store, save_records, writing
+from tests.programs import gone, start
 from tests.stores import NewStore
 
 HOUSE = HouseSettings()
-ROOT = Path(__file__).parents[2]
 LIE = "Riders pay 19 dollars to the Zurich office [1]."
 ANSWERS = (LIE, "I don't know.", "The City plan costs 72 euros a month [1].", "The City plan costs 72 euros.")
 
@@ -69,22 +66,8 @@ def program(url: str, body: str) -> str:
         from logs_schema.store import open_store
         {body}
         if __name__ == "__main__":
-            signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
             mine(open_store("{url}"), MiningSettings(workers=2), HouseSettings(), batch=3, track=track)
     """).format(url=url, body=body.strip())
-
-
-def start(tmp_path: Path, text: str) -> "subprocess.Popen[str]":
-    file = tmp_path / "run.py"
-    file.write_text(text)
-    return subprocess.Popen(
-        [sys.executable, str(file)],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
 
 
 KILLED_AT_2 = """
@@ -107,7 +90,7 @@ def test_a_killed_parent_leaves_no_worker_and_nothing_half_done(
     assert run.returncode == -signal.SIGKILL
     assert len(findings(engine)) == 6
     for pid in map(int, out.split()):
-        assert _gone(pid)
+        assert gone(pid)
     report = mine(engine, MiningSettings(), HOUSE)
     assert (report.mined, report.already) == (24, 6)
 
@@ -143,17 +126,6 @@ def test_ctrl_c_ends_all_processes_cleanly(engine: Engine, store_url: str, tmp_p
     out, err = run.communicate(timeout=300)
     assert run.returncode == -signal.SIGINT
     assert err.count("Traceback") == 1 and "KeyboardInterrupt" in err
-    assert all(_gone(pid) for pid in map(int, out.split()))
+    assert all(gone(pid) for pid in map(int, out.split()))
     assert len(findings(engine)) == 6
     assert mine(engine, MiningSettings(), HOUSE).mined == 24
-
-
-def _gone(pid: int) -> bool:
-    for _ in range(600):
-        try:
-            if Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z":
-                return True
-        except FileNotFoundError:
-            return True
-        time.sleep(0.1)
-    return False
