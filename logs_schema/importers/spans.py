@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime
 from itertools import chain
+from typing import TypeVar
 
 from pydantic import Field
 
@@ -18,6 +19,9 @@ STEPS = {"LLM", "RETRIEVER", "RERANKER", "EMBEDDING", "TOOL", "GUARDRAIL", "EVAL
 """Kinds that are a step of answering, not the whole of it."""
 FIXED_TEXT = 300
 """Characters of a prompt's own words beside the passages: more may be passages of a retriever still to come."""
+
+
+T = TypeVar("T")
 
 
 class Span(Value):
@@ -36,7 +40,7 @@ class Span(Value):
     history: tuple[Message, ...] = ()
     output: str | None = None
     documents: tuple[Context, ...] = ()
-    """Retrieved, best first."""
+    """Retrieved, best first; of a model call, in the results of tools that it was sent."""
     reranked: tuple[Context, ...] = ()
     """What a reranker let through, best first; often without text."""
     messages: tuple[Message, ...] = ()
@@ -57,8 +61,9 @@ def record_of(spans: Sequence[Span], source: str) -> tuple[RagRecord, bool] | No
     It is whole when its root is there and the logged messages confirm what was retrieved: a prompt
     template renders them exactly. None as long as the query or the answer is missing. A root that
     never comes (it may lie in another system) is stood in for by the topmost span that knows both query
-    and answer, or by the call whose messages hold what was retrieved; where that cannot be seen, for only ids of
-    documents were logged, by the last call since the retrieval. The order of the spans does not matter.
+    and answer, or by the call whose messages hold what was retrieved (in a tool's result, too); where that cannot be
+    seen, for only ids of documents were logged, by the last call since the retrieval. The order of the spans does not
+    matter.
     """
     in_parts = {span.parent_id for span in spans if span.kind == EVENT}
     spans = _put_together(spans)
@@ -139,9 +144,19 @@ def _put_together(spans: Sequence[Span]) -> list[Span]:
             messages = tuple(chain.from_iterable(part.messages for part in mine))
             outputs = [part.output for part in mine if part.output is not None]
             output = span.output if span.output is not None or not outputs else outputs[0]
-            span = span.model_copy(update={"messages": span.messages or messages, "output": output})
+            handed: Sequence[Context] = ()
+            for part in mine:
+                handed = since_asked(handed, part.messages, part.documents)
+            told = {"messages": span.messages or messages, "output": output, "documents": span.documents or handed}
+            span = span.model_copy(update=told)
         whole.append(span)
     return whole
+
+
+def since_asked(before: Sequence[T], messages: Sequence[Message], documents: Sequence[T]) -> Sequence[T]:
+    """Documents that tools gave back, with those that came with more messages; those before a question are over."""
+    asked = any(message.role == "user" for message in messages)
+    return (*(() if asked else before), *documents)
 
 
 def _root(spans: Sequence[Span]) -> tuple[Span | None, bool]:
@@ -156,13 +171,13 @@ def _root(spans: Sequence[Span]) -> tuple[Span | None, bool]:
 
 
 def _unseen(retrievers: Sequence[Span], calls: Sequence[Span]) -> Span | None:
-    """The last call that answered since documents without text were retrieved: messages cannot show which were sent.
+    """The last call that answered and was sent documents as a tool's result, or since some without text were retrieved.
 
     Once there is one, more spans never take it away: a record that was made of some spans stays one.
     """
     bare = [span.started for span in retrievers if any(not context.text for context in span.documents)]
     answered = (call for call in calls if call.output is not None)
-    return next((call for call in answered if bare and call.started >= min(bare)), None)
+    return next((call for call in answered if call.documents or (bare and call.started >= min(bare))), None)
 
 
 def _final(inferred: Inferred, contexts: Sequence[Context]) -> bool:
@@ -185,7 +200,8 @@ def _seen(
 ) -> tuple[tuple[Context, ...], Span | None, Inferred | None]:
     """(contexts, model call, inferred prompt): those that the logged messages confirm, else the likeliest.
 
-    Without confirmation the last reranker's choice is what the model saw, else all that was retrieved.
+    Without confirmation the last reranker's choice is what the model saw, else what the call was sent as results of
+    tools when nothing but tools retrieved, else all that was retrieved.
     """
     retrieved = _distinct(chain.from_iterable(span.documents for span in retrievers))
     reranked = [_completed(span.reranked, retrieved) for span in reversed(rerankers)]
@@ -199,7 +215,8 @@ def _seen(
     exact = next((guess for guess in guesses if not guess[2].truncated), None)
     if exact:
         return exact
-    likeliest = reranked[0] if reranked else retrieved
+    sent = calls[0].documents if calls and {span.kind for span in retrievers} <= {"LLM", "TOOL"} else ()
+    likeliest = reranked[0] if reranked else _completed(sent, retrieved) or retrieved
     cut = next((guess for guess in guesses if guess[0] == likeliest), None)
     return cut or (likeliest, calls[0] if calls else None, None)
 
@@ -208,7 +225,8 @@ def _distinct(contexts: chain[Context]) -> tuple[Context, ...]:
     kept: dict[tuple[str | None, str], Context] = {}
     for context in contexts:
         kept.setdefault((context.doc_id, context.text), context)
-    return tuple(kept.values())
+    named = {text for doc_id, text in kept if doc_id}
+    return tuple(context for context in kept.values() if context.doc_id or context.text not in named)
 
 
 def _completed(reranked: Sequence[Context], retrieved: Sequence[Context]) -> tuple[Context, ...]:

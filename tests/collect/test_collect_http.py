@@ -6,7 +6,9 @@ import socket
 import threading
 import time
 import urllib.parse
+import zlib
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +30,7 @@ from tests.logs_schema.log_examples import spans_of
 from tests.stores import words_in
 
 MIB = 1 << 20
-GZIP = {"Content-Encoding": "gzip"}
+GZIP, DEFLATE = {"Content-Encoding": "gzip"}, {"Content-Encoding": "deflate"}
 ANYWHERE = "0.0.0.0"
 TEXTS = {"input.value", "output.value", "user.id", "llm.output_messages.0.message.content"}
 
@@ -50,10 +52,11 @@ def with_lines(collector: Running, data: bytes) -> bytes:
 
 
 def test_an_acknowledged_span_is_committed_whatever_it_came_in(collector: Running) -> None:
-    for number, (encode, headers) in enumerate(((protobuf, PROTOBUF), (as_json, JSON)) * 2, start=1):
-        body = encode(spans_of(number, thumbs="thumbs_down"))
-        sent = (gzip.compress(body), {**headers, **GZIP}) if number > 2 else (body, headers)
-        answer = requests.post(collector.url, *sent[:1], headers=sent[1], timeout=10)
+    packers = ((bytes, {}), (gzip.compress, GZIP), (zlib.compress, DEFLATE))
+    cases = product(((protobuf, PROTOBUF), (as_json, JSON)), packers)
+    for number, ((encode, headers), (pack, packed)) in enumerate(cases, start=1):
+        body = pack(encode(spans_of(number, thumbs="thumbs_down")))
+        answer = requests.post(collector.url, body, headers={**headers, **packed}, timeout=10)
         assert (answer.status_code, answer.headers["Content-Type"]) == (200, headers["Content-Type"])
         assert answer.content == (b"" if headers is PROTOBUF else b"{}")
         assert rows(collector.store, f"SELECT 1 FROM interaction WHERE source_id = '{number:032x}'") == [(1,)]
@@ -112,6 +115,8 @@ wrong: list[tuple[str, dict[str, str], bytes, int, str]] = [
     ("encoding", {**JSON, "Content-Encoding": "br"}, b"{}", 415, "Content-Encoding"),
     ("no gzip", {**PROTOBUF, **GZIP}, protobuf(spans_of(1)), 400, "gzip"),
     ("cut gzip", {**PROTOBUF, **GZIP}, gzip.compress(protobuf(spans_of(1)))[:-9], 400, "gzip"),
+    ("no deflate", {**PROTOBUF, **DEFLATE}, gzip.compress(protobuf(spans_of(1))), 400, "deflate"),
+    ("cut deflate", {**PROTOBUF, **DEFLATE}, zlib.compress(protobuf(spans_of(1)))[:-3], 400, "deflate"),
     ("cut protobuf", PROTOBUF, protobuf(spans_of(1))[:-9], 400, "protobuf"),
     ("no protobuf", PROTOBUF, b"\xff" * 50, 400, "protobuf"),
     ("no JSON", JSON, b'{"resourceSpans": [', 400, "JSON"),
@@ -122,6 +127,7 @@ wrong: list[tuple[str, dict[str, str], bytes, int, str]] = [
     ("a list", JSON, b"[]", 400, "resourceSpans"),
     ("large", PROTOBUF, b"\0" * (MIB + 1), 413, "1 MiB"),
     ("bomb", {**PROTOBUF, **GZIP}, gzip.compress(b"\0" * (200 * MIB)), 413, "1 MiB"),
+    ("deflated bomb", {**JSON, **DEFLATE}, zlib.compress(b"\0" * (200 * MIB)), 413, "1 MiB"),
     ("bomb in members", {**JSON, **GZIP}, gzip.compress(b"\0" * (MIB // 4)) * 5, 413, "1 MiB"),
 ]
 

@@ -3,6 +3,7 @@ import gzip
 import hashlib
 import json
 import tracemalloc
+import zlib
 from collections.abc import AsyncIterator, Callable
 from http import HTTPStatus
 from typing import Any
@@ -18,7 +19,7 @@ import logs_schema.database as database
 from factory.collect import app as collecting
 from factory.collect import decode as decoding
 from factory.collect.decode import JSON, PROTOBUF, Signal, decode, parts
-from factory.collect.intake import PIECE, Budget, Gunzip, Share, read
+from factory.collect.intake import PIECE, Budget, Share, Unpacking, read
 from factory.collect.refusal import Refusal
 from factory.collect.settings import CollectSettings
 from factory.collect.writer import Writer
@@ -148,16 +149,21 @@ def _length(data: bytes) -> bytes:
     return bytes([*out, size])
 
 
-@given(st.lists(st.binary(max_size=300), max_size=4), st.integers(1, 50))
-def test_gzip_comes_out_as_it_went_in_however_it_is_cut(members: list[bytes], step: int) -> None:
-    packed = b"".join(gzip.compress(member * 500) for member in members)
-    gunzip, out = Gunzip(), bytearray()
+PACKERS = {"gzip": gzip.compress, "deflate": zlib.compress}
+
+
+@given(st.sampled_from(sorted(PACKERS)), st.lists(st.binary(max_size=300), max_size=4), st.integers(1, 50))
+def test_packed_data_come_out_as_they_went_in_however_they_are_cut(
+    encoding: str, members: list[bytes], step: int
+) -> None:
+    packed = b"".join(PACKERS[encoding](member * 500) for member in members)
+    unpacking, out = Unpacking(encoding), bytearray()
     for at in range(0, len(packed), step):
-        for piece in gunzip.pieces(packed[at : at + step]):
+        for piece in unpacking.pieces(packed[at : at + step]):
             assert len(piece) <= PIECE
             out += piece
     assert bytes(out) == b"".join(member * 500 for member in members)
-    assert gunzip.whole == bool(members)
+    assert unpacking.whole == bool(members)
 
 
 def test_requests_share_a_budget_and_give_it_back() -> None:
