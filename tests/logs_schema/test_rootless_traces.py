@@ -102,20 +102,21 @@ def sent(name: str, second: int, content: str) -> Line:
 
 
 BY_ID, WHOLE = {"document.id": "d0"}, {"document.id": "d0", "document.content": TEXTS[0]}
+OTHER = {"document.content": TEXTS[1]}
 CASES = {
     "a text that only one of the retrievers logs": [
         span("s0", "gone", "RETRIEVER", 0, retrieval__documents=[WHOLE]),
+        span("s2", "gone", "CHAIN", 0, input__value=QUESTIONS[0], output__value="30 days [1]."),
         span("s1", "gone", "RETRIEVER", 1, retrieval__documents=[BY_ID], input__value=QUESTIONS[0]),
-        sent("s2", 2, f"[1] {TEXTS[0]}\n\nHow long?"),
     ],
     "a step of a retriever that looked like the whole": [
         span("s0", "s1", "CHAIN", 1, input__value=QUESTIONS[0], output__value="return shoes"),
         span("s1", "gone", "RETRIEVER", 0, retrieval__documents=[WHOLE]),
     ],
     "a second retriever that the prompt leaves out": [
-        span("s0", "gone", "RETRIEVER", 0, retrieval__documents=[WHOLE, {"document.content": TEXTS[1]}]),
-        span("s1", "gone", "RETRIEVER", 1, retrieval__documents=[{"document.content": TEXTS[2]}]),
+        span("s0", "gone", "RETRIEVER", 0, retrieval__documents=[WHOLE, OTHER], input__value=QUESTIONS[0]),
         sent("s2", 2, f"[1] {TEXTS[0]}\n\n[2] {TEXTS[2]}\n\nMay shoes go back?"),
+        span("s1", "gone", "RETRIEVER", 1, retrieval__documents=[{"document.content": TEXTS[2]}]),
     ],
 }
 
