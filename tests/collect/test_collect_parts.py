@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from sqlalchemy import Engine
 
-import logs_schema.database as database
 from factory.collect import app as collecting
 from factory.collect import decode as decoding
+from factory.collect import writer
 from factory.collect.decode import JSON, PROTOBUF, Signal, decode, parts
 from factory.collect.intake import PIECE, Budget, Share, Unpacking, read
 from factory.collect.refusal import Refusal
@@ -26,7 +26,7 @@ from factory.collect.writer import Writer
 from logs_schema.importers.batch import save_parsed
 from logs_schema.importers.parsed import Parsed
 from logs_schema.records import Feedback, FeedbackKind, Trace
-from logs_schema.store import load_records, open_store, writing
+from logs_schema.store import load_records, writing
 from tests.collect.otlp_examples import as_json, protobuf
 from tests.logs_schema.log_examples import snapshot, spans_of
 
@@ -249,15 +249,13 @@ def test_what_the_database_refuses_takes_no_other_request_with_it(engine: Engine
 
 
 def test_a_store_that_another_command_holds_sends_senders_away_until_it_is_free(
-    engine: Engine, store_url: str, monkeypatch: pytest.MonkeyPatch
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database, "BUSY_SECONDS", 0.05)
-    impatient = open_store(store_url)
+    monkeypatch.setattr(writer, "PATIENCE_SECONDS", 0.05)
     with writing(engine):
-        outcomes = saved(impatient, *(parsed_of(number) for number in range(1, 6)))
+        outcomes = saved(engine, *(parsed_of(number) for number in range(1, 6)))
     assert [getattr(outcome, "status", None) for outcome in outcomes] == [503] * 5
-    assert saved(impatient, parsed_of(1)) == [None]
-    impatient.dispose()
+    assert saved(engine, parsed_of(1)) == [None]
     assert len(snapshot(engine)["records"]) == 1
 
 
