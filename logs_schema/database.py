@@ -23,7 +23,7 @@ PRAGMAS = (
     "journal_mode=WAL",
     "synchronous=FULL",
     "foreign_keys=ON",
-    "cache_size=-65536",
+    "cache_size=-8192",
 )
 """Settings of every connection to SQLite; the cache, in KiB, holds what one transaction changes in the indexes."""
 CONNECT_SECONDS = 10

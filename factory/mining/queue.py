@@ -1,23 +1,25 @@
 """The review queue: a share per failure, and an audit slice that never passes through the miner."""
 
 import hashlib
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
-from heapq import heapify, heappop, heappush
+import sqlite3
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from heapq import heappop, heappush, nsmallest
 from itertools import islice
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Table, and_, delete, exists, func, or_, select, update
 
 from factory.mining.clusters import cluster_findings
-from factory.mining.rank import Asking, Candidate, Factors, askings, candidates
+from factory.mining.rank import PAGED, QUEUED, Asking, Candidate, Factors, askings, candidates
+from factory.mining.scratch import scratch
 from factory.mining.settings import MiningSettings
 from logs_schema.database import writing
 from logs_schema.records import Value
 from logs_schema.rows import CONTEXT, FINDING, INTERACTION, chunks, put
 from logs_schema.scores import Track, untracked
 from logs_schema.tables import QueueItem, Review, now
-from logs_schema.taxonomy import QueueReason, Route
+from logs_schema.taxonomy import QueueReason
 
 QUEUE: Table = QueueItem.__table__  # type: ignore[attr-defined]
 REVIEW: Table = Review.__table__  # type: ignore[attr-defined]
@@ -85,8 +87,9 @@ def fill_queue(engine: Engine, settings: MiningSettings, *, track: Track = untra
     cluster_findings(engine, settings.near_duplicate, track=track)
     with writing(engine) as connection:
         _refresh(connection)  # now that it is known who asked the same
-        picker = _Picker(connection, settings)
-        picker.pick()
+        with scratch(TABLES) as tables:
+            picker = _Picker(connection, settings, tables)
+            picker.pick()
         why = picker.passed_over()
         items = [(candidate, _ranked(candidate, factors)) for candidate, factors in picker.chosen]
         for ticket, reason in ((True, QueueReason.ticket), (False, QueueReason.finding)):
@@ -104,15 +107,24 @@ def fill_queue(engine: Engine, settings: MiningSettings, *, track: Track = untra
     )
 
 
-class _Picker:
-    """Chooses findings for one run: room, shares, questions, documents and people are counted as it goes."""
+TABLES = f"""
+CREATE TABLE asking ({", ".join(("cluster PRIMARY KEY", *Asking._fields))});
+CREATE TABLE candidate ({", ".join((*Candidate._fields, "highest", "draw"))});
+"""
 
-    def __init__(self, connection: Connection, settings: MiningSettings) -> None:
+
+class _Picker:
+    """Chooses findings for one run: room, shares, questions, documents and people are counted as it goes.
+
+    What may be chosen is put into order on disk, for it may be millions.
+    """
+
+    def __init__(self, connection: Connection, settings: MiningSettings, tables: sqlite3.Connection) -> None:
         self.settings = settings
         self._connection = connection
+        self._tables = tables
         self.chosen: list[tuple[Candidate, Factors]] = []
         self._waiting = _waiting(connection)
-        self._asking = askings(connection)
         self._taken = _taken(connection)
         self._users, self._sessions, self._documents = _queued(connection)
 
@@ -124,8 +136,8 @@ class _Picker:
         if room <= 0:
             return
         shares = {failure: share for failure, share in self.settings.shares.items() if share > 0}
-        found = _questions(self._connection, self.settings)
-        walks = {failure: self._best_first(found.get(failure, {})) for failure in shares}
+        self._fill()
+        walks = {failure: self._best_first(failure) for failure in shares}
         for failure, walk in walks.items():
             own = round(shares[failure] * rest) - self._waiting.get(failure, 0)
             room -= self._take(walk, min(own, room))
@@ -147,28 +159,50 @@ class _Picker:
         self.chosen += some
         return len(some)
 
-    def _best_first(self, questions: dict[str, list[Candidate]]) -> Iterator[tuple[Candidate, Factors]]:
+    def _fill(self) -> None:
+        """Put down the flagged records, with the highest priority that each can have."""
+        with_questions = ((name, *asking) for name, asking in askings(self._connection))
+        self._tables.execute("BEGIN")
+        _insert_into(self._tables, "asking", len(Asking._fields) + 1, with_questions)
+        flagged = (
+            (*one, self._factors(one, alike=0).priority, _draw(one.id, self.settings.seed))
+            for one in _flagged(self._connection, self.settings)
+            if one.cluster not in self._taken
+        )
+        _insert_into(self._tables, "candidate", len(Candidate._fields) + 2, flagged)
+        self._tables.execute("CREATE INDEX best ON candidate (failure, highest DESC, draw, id)")
+        self._tables.execute("COMMIT")
+
+    def _best_first(self, failure: str) -> Iterator[tuple[Candidate, Factors]]:
         """One record a question, by priority as it is then: it only falls, as more of one document are chosen."""
-        heap = [(-self._factors(some[0]).priority, self._draw(some[0]), name) for name, some in questions.items()]
-        heapify(heap)
-        while heap:
-            _, draw, name = heappop(heap)
-            best = next(filter(self._allowed, questions[name]), None)
-            if name in self._taken or best is None:
+        query = "SELECT * FROM candidate WHERE failure = ? ORDER BY highest DESC, draw, id"
+        waiting = self._tables.execute(query, (failure,))
+        following = next(waiting, None)
+        heap: list[tuple[float, float, str, Candidate]] = []
+        while True:
+            while following and (not heap or following[-2] >= -heap[0][0]):
+                *columns, highest, draw = following
+                heappush(heap, (-highest, draw, columns[0], Candidate(*columns)))
+                following = next(waiting, None)
+            if not heap:
+                return
+            order, draw, name, best = heappop(heap)
+            if best.cluster in self._taken or not self._allowed(best):
                 continue
-            factors = self._factors(best)
-            if heap and (-factors.priority, draw) > heap[0][:2]:
-                heappush(heap, (-factors.priority, draw, name))
+            factors = self._factors(best, self._documents[best.document] if best.document is not None else 0)
+            if factors.priority < -order:
+                heappush(heap, (-factors.priority, draw, name, best))
                 continue
-            self._taken.add(name)
+            self._taken.add(best.cluster)
             self._users[best.user] += 1
             self._sessions[best.session] += 1
             self._documents[best.document] += 1
             yield best, factors
 
-    def _factors(self, candidate: Candidate) -> Factors:
-        alike = self._documents[candidate.document] if candidate.document is not None else 0
-        return candidate.factors(self._asking.get(candidate.cluster, Asking()), alike)
+    def _factors(self, candidate: Candidate, alike: int) -> Factors:
+        query = "SELECT * FROM asking WHERE cluster = ?"
+        known = self._tables.execute(query, (candidate.cluster,)).fetchone()
+        return candidate.factors(Asking(*known[1:]) if known else Asking(), alike)
 
     def _allowed(self, candidate: Candidate) -> bool:
         per_user, per_session = self.settings.per_user, self.settings.per_session
@@ -176,19 +210,17 @@ class _Picker:
             candidate.session is None or self._sessions[candidate.session] < per_session
         )
 
-    def _draw(self, candidate: Candidate) -> float:
-        return _draw(candidate.id, self.settings.seed)
-
 
 def _refresh(connection: Connection) -> int:
     """Bring unsent items up to date with their findings and rank; those whose finding is gone are dropped."""
     unsent = and_(QUEUE.c.reason != QueueReason.audit.value, QUEUE.c.pushed_at.is_(None), ~_REVIEWED)
     items = {row.interaction_id: row for row in connection.execute(select(QUEUE).where(unsent))}
-    asking = askings(connection) if items else {}
     kept: dict[str, dict[str, Any]] = {}
     for some in chunks(items):
-        flagged = FINDING.c.route.in_([Route.behaviour.value, Route.ticket.value])
-        for candidate in candidates(connection, FINDING.c.interaction_id.in_(some), flagged):
+        flagged = FINDING.c.route.in_(QUEUED)
+        found = list(candidates(connection, FINDING.c.interaction_id.in_(some), flagged))
+        asking = dict(askings(connection, FINDING.c.cluster.in_({candidate.cluster for candidate in found})))
+        for candidate in found:
             item = items[candidate.id]
             if candidate.is_ticket is (item.reason == QueueReason.ticket.value):
                 before = (item.factors or {}).get("diversity", 1.0)
@@ -221,8 +253,8 @@ def _add_audits(connection: Connection, settings: MiningSettings) -> int:
     wanted = min(wanted, settings.budget - sum(waiting.values()))
     if wanted <= 0:
         return 0
-    ids = connection.scalars(select(INTERACTION.c.id).where(JUDGEABLE, _new(INTERACTION.c.id)))
-    drawn = sorted((_draw(i, settings.seed), i) for i in ids if drawn_for_audit(i, settings))[:wanted]
+    ids = connection.scalars(select(INTERACTION.c.id).where(JUDGEABLE, _new(INTERACTION.c.id)), execution_options=PAGED)
+    drawn = nsmallest(wanted, ((_draw(i, settings.seed), i) for i in ids if drawn_for_audit(i, settings)))
     blind = {"failure": None, "confidence": None, "miner_version": None, "factors": None}
     _insert(connection, QueueReason.audit, [(name, {**blind, "priority": 1 - draw}) for draw, name in drawn])
     return len(drawn)
@@ -234,24 +266,11 @@ def _audit_budget(settings: MiningSettings) -> int:
 
 def _flagged(connection: Connection, settings: MiningSettings) -> Iterator[Candidate]:
     """Flagged records that are neither queued, nor reviewed, nor of the audit slice."""
-    wanted = FINDING.c.route.in_([Route.behaviour.value, Route.ticket.value])
-    for candidate in candidates(connection, wanted, _new(FINDING.c.interaction_id)):
+    for candidate in candidates(connection, FINDING.c.route.in_(QUEUED), _new(FINDING.c.interaction_id)):
         # tickets are no answers of the application: the audit slice leaves them out
         audited = not candidate.is_ticket and drawn_for_audit(candidate.id, settings)
         if settings.shares.get(candidate.failure, 0) > 0 and not audited:
             yield candidate
-
-
-def _questions(connection: Connection, settings: MiningSettings) -> dict[str, dict[str, list[Candidate]]]:
-    """Failure → question → flagged records; those of one question are in the order in which they are to be taken."""
-    found: dict[str, dict[str, list[Candidate]]] = defaultdict(lambda: defaultdict(list))
-    for candidate in _flagged(connection, settings):
-        found[candidate.failure][candidate.cluster].append(candidate)
-    for questions in found.values():
-        for some in questions.values():
-            if len(some) > 1:
-                some.sort(key=lambda one: (-one.alone, _draw(one.id, settings.seed)))
-    return found
 
 
 def _new(identifier: Any) -> Any:
@@ -292,6 +311,10 @@ def _waiting(connection: Connection) -> dict[str, int]:
 def _insert(connection: Connection, reason: QueueReason, items: Sequence[tuple[str, dict[str, Any]]]) -> None:
     same = {"reason": reason.value, "queued_at": now(), "pushed_at": None, "pushed_to": None}
     put(connection, QUEUE, [{"interaction_id": name, **same, **values} for name, values in items], replace=False)
+
+
+def _insert_into(tables: sqlite3.Connection, table: str, width: int, rows: Iterable[Sequence[Any]]) -> None:
+    tables.executemany(f"INSERT INTO {table} VALUES ({', '.join('?' * width)})", rows)
 
 
 def _draw(record_id: str, seed: int) -> float:
