@@ -13,6 +13,7 @@ from pydantic import Field
 from sqlalchemy import Engine
 
 from logs_schema.coverage import Coverage, coverage_in, percent
+from logs_schema.database import WIDE_CACHE_KIB, writing
 from logs_schema.errors import ConfigurationError, InputError
 from logs_schema.garbage import paused
 from logs_schema.importers.ahead import Ahead, Readers
@@ -30,7 +31,6 @@ from logs_schema.pii.replace import Cleaner, replaced_text
 from logs_schema.records import Value
 from logs_schema.rows import IMPORT_RUN
 from logs_schema.scores import Track, untracked
-from logs_schema.store import writing
 from logs_schema.tables import now
 from logs_schema.visible import visible
 
@@ -222,7 +222,7 @@ def _save(engine: Engine, ahead: Ahead, here: _Here, tally: Tally) -> bool:
         known = records_of(connection, ahead.hashes)
     batch, done = _batch(ahead, known, here)
     if batch:
-        with writing(engine) as connection:
+        with writing(engine, cache_kib=WIDE_CACHE_KIB) as connection:
             tally.wait(save_batch(connection, batch, here.how.source, done))
     tally.add(done)
     return bool(batch.feedback)
