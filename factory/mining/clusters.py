@@ -11,17 +11,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from hashlib import blake2b
 from itertools import chain
 
-from sqlalchemy import Engine, Table, and_, bindparam, exists, func, or_, select, update
+from sqlalchemy import Engine, and_, bindparam, exists, func, or_, select, update
 
 from factory.mining.questions import Words, figures, jaccard, prefix, topic_of
 from factory.mining.scratch import scratch
 from logs_schema.database import writing
-from logs_schema.rows import CHUNK, FINDING, INTERACTION
+from logs_schema.rows import CHUNK, FINDING, INTERACTION, QUEUE
 from logs_schema.scores import Track, untracked
-from logs_schema.tables import QueueItem
 from logs_schema.taxonomy import Route
 
-QUEUE: Table = QueueItem.__table__  # type: ignore[attr-defined]
 PAGE = 1000
 
 

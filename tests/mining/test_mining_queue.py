@@ -10,11 +10,12 @@ from sqlalchemy import Engine, delete, insert, select, update
 
 from factory.mining.findings import load_finding
 from factory.mining.miner import mine
-from factory.mining.queue import QUEUE, REVIEW, QueueReport, _draw, drawn_for_audit, fill_queue
+from factory.mining.picking import draw_of, drawn_for_audit
+from factory.mining.queue import QueueReport, fill_queue
 from factory.mining.settings import MiningSettings
 from factory.mining.waiting import list_queue, next_step
 from logs_schema.records import Context, Message, RagRecord
-from logs_schema.rows import FINDING, INTERACTION
+from logs_schema.rows import FINDING, INTERACTION, QUEUE, REVIEW
 from logs_schema.settings import HouseSettings
 from logs_schema.store import save_records
 
@@ -298,7 +299,7 @@ def test_each_place_goes_to_the_highest_priority_of_its_moment(
     def best(kind: str) -> str | None:
         allowed = [name for name, (failure, _, _, user) in left.items() if failure == kind and users[user] < 3]
         order = {
-            name: (-round(place[name][1] * round((1 + documents[place[name][2]]) ** -0.5, 4), 6), _draw(name, 17))
+            name: (-round(place[name][1] * round((1 + documents[place[name][2]]) ** -0.5, 4), 6), draw_of(name, 17))
             for name in allowed
         }
         return min(order, key=lambda name: order[name], default=None)
