@@ -13,6 +13,7 @@ from factory.mining.rank import Asking
 from factory.mining.scratch import scratch
 from factory.mining.settings import MiningSettings
 from factory.mining.waiting import list_queue
+from logs_schema.errors import FactoryError
 from logs_schema.records import Feedback, FeedbackKind, RagRecord
 from logs_schema.rows import FINDING, QUEUE
 from logs_schema.settings import HouseSettings
@@ -156,6 +157,14 @@ def place_all(at_least: float, frequency: dict[str, int], named: list[tuple[str,
     with scratch(TABLES) as tables:
         known = Questions(tables, at_least, frequency)
         return [known.place(*pair) for pair in named]
+
+
+def test_a_full_temporary_folder_is_told() -> None:
+    with pytest.raises(FactoryError, match=r"temporary files failed .*free some disk space"), scratch(TABLES) as tables:
+        tables.execute("PRAGMA max_page_count = 9")
+        known = Questions(tables, 0.7, {})
+        for n in range(1000):
+            known.place(f"r{n}", frozenset([f"word{n}", "other"]))
 
 
 _WORDS = st.lists(st.sampled_from(["bike", "lock", "plan", "trial", "city", "14", "30", "motor"]), min_size=1)
