@@ -14,10 +14,10 @@ from itertools import chain
 from sqlalchemy import Engine, and_, bindparam, exists, func, or_, select, update
 
 from factory.mining.questions import Words, figures, jaccard, prefix, topic_of
-from factory.mining.scratch import scratch
 from logs_schema.database import writing
 from logs_schema.rows import CHUNK, FINDING, INTERACTION, QUEUE
 from logs_schema.scores import Track, untracked
+from logs_schema.scratch import scratch
 from logs_schema.taxonomy import Route
 
 PAGE = 1000

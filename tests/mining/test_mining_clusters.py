@@ -10,12 +10,12 @@ from factory.mining.miner import mine
 from factory.mining.questions import Words, figures, jaccard, topic_of
 from factory.mining.queue import QueueReport, fill_queue
 from factory.mining.rank import Asking
-from factory.mining.scratch import scratch
 from factory.mining.settings import MiningSettings
 from factory.mining.waiting import list_queue
 from logs_schema.errors import FactoryError
 from logs_schema.records import Feedback, FeedbackKind, RagRecord
 from logs_schema.rows import FINDING, QUEUE
+from logs_schema.scratch import scratch
 from logs_schema.settings import HouseSettings
 from logs_schema.store import save_records
 

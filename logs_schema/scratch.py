@@ -26,4 +26,6 @@ def scratch(tables: str) -> Iterator[sqlite3.Connection]:
             connection.executescript(tables)
             yield connection
         except sqlite3.OperationalError as error:
+            if "full" not in str(error) and "I/O" not in str(error):
+                raise
             raise no_room("the folder for temporary files", error) from error
