@@ -23,9 +23,11 @@ PRAGMAS = (
     "journal_mode=WAL",
     "synchronous=FULL",
     "foreign_keys=ON",
-    "cache_size=-65536",
+    "cache_size=-8192",
 )
-"""Settings of every connection to SQLite; the cache, in KiB, holds what one transaction changes in the indexes."""
+"""Settings of every connection to SQLite; the cache is in KiB."""
+WIDE_CACHE_KIB = 64 << 10
+"""Holds what a transaction of an import changes in the indexes of a large store."""
 CONNECT_SECONDS = 10
 WRITE_LOCK = 7_201_663
 """Key of the PostgreSQL advisory lock that whoever writes to a store holds."""
@@ -79,7 +81,7 @@ def upgrade(url: str) -> tuple[str | None, str]:
 
 
 @contextmanager
-def writing(engine: Engine, *, patience: float | None = None) -> Iterator[Connection]:
+def writing(engine: Engine, *, patience: float | None = None, cache_kib: int | None = None) -> Iterator[Connection]:
     """A transaction that holds the store's write lock from its beginning: for code that reads, then writes.
 
     There is one writer at a time, and it sees all that was committed before: two of them that join spans of one
@@ -89,6 +91,7 @@ def writing(engine: Engine, *, patience: float | None = None) -> Iterator[Connec
     Args:
         engine: the store.
         patience: seconds to wait for the lock; None means `BUSY_SECONDS`.
+        cache_kib: what this connection to SQLite may keep in memory from now on.
 
     Raises:
         NotReadyError: another process has held the lock for so long.
@@ -103,6 +106,8 @@ def writing(engine: Engine, *, patience: float | None = None) -> Iterator[Connec
                 if isinstance(raw, sqlite3.Connection):
                     raw.execute(f"PRAGMA busy_timeout={milliseconds}")
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
+                if cache_kib:
+                    connection.exec_driver_sql(f"PRAGMA cache_size=-{cache_kib}")
             else:
                 connection.exec_driver_sql(f"SET LOCAL lock_timeout = {max(1, milliseconds)}")
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": WRITE_LOCK})
@@ -175,7 +180,7 @@ def _sqlite(url: URL) -> Engine:
     @event.listens_for(engine, "handle_error")
     def _explain(context: ExceptionContext) -> FactoryError | None:
         original = context.original_exception
-        return _sqlite_error(path, str(original)) if isinstance(original, sqlite3.OperationalError) else None
+        return _sqlite_error(path, str(original)) if isinstance(original, sqlite3.DatabaseError) else None
 
     return engine
 
@@ -185,6 +190,8 @@ def _sqlite_error(path: Path, message: str) -> FactoryError | None:
         return _busy(str(path))
     if "full" in message or "I/O error" in message:
         return no_room(path, message)
+    if "malformed" in message:
+        return FactoryError(f"The store {path} is damaged ({message}): restore it from a copy of `factory db backup`.")
     if "readonly" in message or "unable to open" in message:
         return ConfigurationError(f"The store {path} cannot be written ({message}): mend its permissions.")
     return None

@@ -47,6 +47,8 @@ from logs_schema.tables import (
     Passage,
     PendingSpan,
     Prompt,
+    QueueItem,
+    Review,
     Watermark,
 )
 
@@ -68,6 +70,8 @@ JOINED: Table = JoinedSpan.__table__  # type: ignore[attr-defined]
 PENDING: Table = PendingSpan.__table__  # type: ignore[attr-defined]
 DOCUMENT: Table = DocumentVersion.__table__  # type: ignore[attr-defined]
 WATERMARK: Table = Watermark.__table__  # type: ignore[attr-defined]
+QUEUE: Table = QueueItem.__table__  # type: ignore[attr-defined]
+REVIEW: Table = Review.__table__  # type: ignore[attr-defined]
 
 CHUNK = 500
 """Values in one IN list: far below the limit of every database."""
