@@ -19,8 +19,6 @@ STEPS = {"LLM", "RETRIEVER", "RERANKER", "EMBEDDING", "TOOL", "GUARDRAIL", "EVAL
 """Kinds that are a step of answering, not the whole of it."""
 FIXED_TEXT = 300
 """Characters of a prompt's own words beside the passages: more may be passages of a retriever still to come."""
-
-
 T = TypeVar("T")
 
 
@@ -182,7 +180,7 @@ def _knowing(spans: Sequence[Span]) -> Span | None:
     """The topmost of the spans that know both query and answer."""
     knowing = {s.span_id: s for s in spans if s.kind not in STEPS and s.query and s.output is not None}
     tops = (span for span in knowing.values() if span.parent_id not in knowing)
-    return next(tops, None)
+    return next(chain(tops, knowing.values()), None)  # spans may name each other as parents
 
 
 def _unseen(spans: Sequence[Span], calls: Sequence[Span]) -> Span | None:

@@ -113,6 +113,10 @@ CASES = {
         span("s0", "s1", "CHAIN", 1, input__value=QUESTIONS[0], output__value="return shoes"),
         span("s1", "gone", "RETRIEVER", 0, retrieval__documents=[WHOLE]),
     ],
+    "steps that name each other as parents": [
+        span("s0", "s1", "CHAIN", 0, input__value=QUESTIONS[0], output__value="Yes."),
+        span("s1", "s0", "CHAIN", 0, input__value=QUESTIONS[1], output__value="30 days [1]."),
+    ],
     "a second retriever that the prompt leaves out": [
         span("s0", "gone", "RETRIEVER", 0, retrieval__documents=[WHOLE, OTHER], input__value=QUESTIONS[0]),
         sent("s2", 2, f"[1] {TEXTS[0]}\n\n[2] {TEXTS[2]}\n\nMay shoes go back?"),
