@@ -81,7 +81,7 @@ def upgrade(url: str) -> tuple[str | None, str]:
 
 
 @contextmanager
-def writing(engine: Engine, *, cache_kib: int | None = None) -> Iterator[Connection]:
+def writing(engine: Engine, *, patience: float | None = None, cache_kib: int | None = None) -> Iterator[Connection]:
     """A transaction that holds the store's write lock from its beginning: for code that reads, then writes.
 
     There is one writer at a time, and it sees all that was committed before: two of them that join spans of one
@@ -90,21 +90,26 @@ def writing(engine: Engine, *, cache_kib: int | None = None) -> Iterator[Connect
 
     Args:
         engine: the store.
+        patience: seconds to wait for the lock; None means `BUSY_SECONDS`.
         cache_kib: what this connection to SQLite may keep in memory from now on.
 
     Raises:
-        NotReadyError: another process has held the lock for `BUSY_SECONDS`.
+        NotReadyError: another process has held the lock for so long.
     """
+    milliseconds = int((BUSY_SECONDS if patience is None else patience) * 1000)
     with engine.connect() as connection:
         if connection.dialect.name == "postgresql":
             connection.execution_options(isolation_level="READ COMMITTED")  # a snapshot would be older than the lock
         with connection.begin():
             if connection.dialect.name == "sqlite":
+                raw = connection.connection.dbapi_connection
+                if isinstance(raw, sqlite3.Connection):
+                    raw.execute(f"PRAGMA busy_timeout={milliseconds}")
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
                 if cache_kib:
                     connection.exec_driver_sql(f"PRAGMA cache_size=-{cache_kib}")
             else:
-                connection.exec_driver_sql(f"SET LOCAL lock_timeout = {max(1, int(BUSY_SECONDS * 1000))}")
+                connection.exec_driver_sql(f"SET LOCAL lock_timeout = {max(1, milliseconds)}")
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": WRITE_LOCK})
             yield connection
 
@@ -193,7 +198,7 @@ def _sqlite_error(path: Path, message: str) -> FactoryError | None:
 
 
 def _busy(store: str) -> NotReadyError:
-    return NotReadyError(f"Another command has been writing to {store} for {BUSY_SECONDS} s: run this again later.")
+    return NotReadyError(f"Another command is writing to {store} and does not finish: run this again later.")
 
 
 def _postgresql(url: URL) -> Engine:
