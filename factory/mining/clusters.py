@@ -11,19 +11,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from hashlib import blake2b
 from itertools import chain
 
-from sqlalchemy import Engine, and_, bindparam, exists, func, or_, select, update
+from sqlalchemy import Engine, bindparam, exists, func, or_, select, update
 
 from factory.mining.questions import Words, figures, jaccard, prefix, topic_of
 from logs_schema.database import writing
-from logs_schema.rows import CHUNK, FINDING, INTERACTION, QUEUE
+from logs_schema.rows import CHUNK, FINDING, INTERACTION, PAGED, QUEUE
 from logs_schema.scores import Track, untracked
 from logs_schema.scratch import scratch
 from logs_schema.taxonomy import Route
 
-PAGE = 1000
+PAGE = 500
 
 
 TABLES = """
+CREATE TABLE due (number INTEGER PRIMARY KEY, id TEXT);
 CREATE TABLE question (number INTEGER PRIMARY KEY, words TEXT UNIQUE, cluster TEXT);
 CREATE TABLE holder (word INTEGER, size INTEGER, number INTEGER, PRIMARY KEY (word, size, number)) WITHOUT ROWID;
 """
@@ -91,34 +92,40 @@ def cluster_findings(engine: Engine, near_duplicate: float, *, track: Track = un
     Returns:
         How many findings got one.
     """
-    flagged = FINDING.c.route != Route.no_action.value
-    queued = exists().where(QUEUE.c.interaction_id == FINDING.c.interaction_id)
-    new = and_(FINDING.c.cluster.is_(None), or_(flagged, queued))
-    columns = (INTERACTION.c.id, INTERACTION.c.query, INTERACTION.c.history, INTERACTION.c.occurred_at)
-    joined = INTERACTION.join(FINDING, FINDING.c.interaction_id == INTERACTION.c.id)
-    moment, identifier = INTERACTION.c.occurred_at, INTERACTION.c.id
-    wanted = select(*columns).select_from(joined).where(new)
-    with engine.connect() as connection:
-        waiting = connection.scalar(select(func.count()).select_from(joined).where(new)) or 0
-    if not waiting:
-        return 0
     known: Questions | None = None
-    done, page = 0, wanted
+    done = 0
+    columns = (INTERACTION.c.id, INTERACTION.c.query, INTERACTION.c.history)
     with scratch(TABLES) as tables:
-        for _ in track(range(-(-waiting // PAGE)), description="cluster", total=-(-waiting // PAGE)):
+        waiting = _put_down(engine, tables)
+        for read in track(range(0, waiting, PAGE), description="cluster", total=-(-waiting // PAGE)):
+            page = tables.execute("SELECT id FROM due WHERE number > ? ORDER BY number LIMIT ?", (read, PAGE))
+            ids = [name for (name,) in page]
             with writing(engine) as connection:
-                rows = connection.execute(page.order_by(moment, identifier).limit(PAGE)).all()
-                asked = [(row.id, topic_of(row.query, row.history)) for row in rows]
+                found = connection.execute(select(*columns).where(INTERACTION.c.id.in_(ids)))
+                words = {row.id: topic_of(row.query, row.history) for row in found}
+                asked = [(name, words[name]) for name in ids if name in words]
                 known = known or _founders(engine, tables, near_duplicate, asked)
-                values = [{"record": name, "asks": known.place(name, words)} for name, words in asked]
+                values = [{"record": name, "asks": known.place(name, some)} for name, some in asked]
                 if values:
                     statement = update(FINDING).where(FINDING.c.interaction_id == bindparam("record"))
                     connection.execute(statement.values(cluster=bindparam("asks")), values)
-            done += len(rows)
-            if rows:
-                at, last = rows[-1].occurred_at, rows[-1].id
-                page = wanted.where(or_(moment > at, and_(moment == at, identifier > last)))
+            done += len(asked)
     return done
+
+
+def _put_down(engine: Engine, tables: sqlite3.Connection) -> int:
+    """Write the ids of what is due into a table, in their order: sorting them for every page would take ever longer."""
+    flagged = FINDING.c.route != Route.no_action.value
+    queued = exists().where(QUEUE.c.interaction_id == FINDING.c.interaction_id)
+    joined = INTERACTION.join(FINDING, FINDING.c.interaction_id == INTERACTION.c.id)
+    due = select(INTERACTION.c.id).select_from(joined).where(FINDING.c.cluster.is_(None), or_(flagged, queued))
+    with engine.connect() as connection:
+        rows = connection.execute(due.order_by(INTERACTION.c.occurred_at, INTERACTION.c.id), execution_options=PAGED)
+        tables.execute("BEGIN")
+        tables.executemany("INSERT INTO due (id) VALUES (?)", ((row.id,) for row in rows))
+        tables.execute("COMMIT")
+    count: int = tables.execute("SELECT count(*) FROM due").fetchone()[0]
+    return count
 
 
 def _founders(

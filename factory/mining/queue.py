@@ -9,11 +9,11 @@ from sqlalchemy import Connection, Engine, and_, delete, exists, func, select, u
 
 from factory.mining.clusters import cluster_findings
 from factory.mining.picking import REVIEWED, TABLES, Picker, audit_budget, draw_of, drawn_for_audit, unseen, waiting_in
-from factory.mining.rank import PAGED, QUEUED, Asking, Candidate, Factors, askings, candidates
+from factory.mining.rank import QUEUED, Asking, Candidate, Factors, askings, candidates
 from factory.mining.settings import MiningSettings
 from logs_schema.database import writing
 from logs_schema.records import Value
-from logs_schema.rows import CONTEXT, FINDING, INTERACTION, QUEUE, chunks, put
+from logs_schema.rows import CONTEXT, FINDING, INTERACTION, PAGED, QUEUE, chunks, put
 from logs_schema.scores import Track, untracked
 from logs_schema.scratch import scratch
 from logs_schema.tables import now

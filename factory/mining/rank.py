@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, case, func, select
 
 from logs_schema.records import Value
-from logs_schema.rows import CONTEXT, FINDING, INTERACTION
+from logs_schema.rows import CONTEXT, FINDING, INTERACTION, PAGED
 from logs_schema.taxonomy import Failure, QueueReason, Route
 
 PERSON = func.coalesce(INTERACTION.c.user_id, INTERACTION.c.session_id, INTERACTION.c.id)
@@ -24,8 +24,6 @@ CAUSED = 0.5
 """Factor of a finding whose passages were outdated or cut: whoever mends that may mend it."""
 QUEUED = (Route.behaviour.value, Route.ticket.value)
 """Routes of what may be queued for review."""
-PAGED = {"yield_per": 1000}
-"""Rows that are read at a time, for there may be millions."""
 
 
 class Factors(Value):

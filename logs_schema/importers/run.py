@@ -142,9 +142,9 @@ def import_files(
     began = time.monotonic()
     stores = expand(chunks)
     how = _How(format, source, strict, rejects, occurred_at, clean)
-    with scratch(TABLES) as tables, paused():
+    with scratch(TABLES) as tables:
         tally = Tally(tables)
-        with closing(Readers(engine, clean, workers)) as readers:
+        with paused(), closing(Readers(engine, clean, workers)) as readers:
             reports = [_import_file(engine, file, how, readers, tally, track) for file in expand(files)]
         texts = import_texts(engine, stores, strict=strict, rejects=rejects, clean=clean, track=track)
         with engine.connect() as connection:
