@@ -1,7 +1,7 @@
 """Plain contradictions: another figure than the passage gives of the same thing, or its very words with a negation.
 
-They are told beside the scores, because in the sum of these many shared words outweigh one wrong figure. Of 28
-responses of BEGIN, Q² and WiCE dev that show one, people call 24 unsupported.
+They are told beside the scores, because in the sum of these many shared words outweigh one wrong figure. Of 26
+responses of BEGIN, Q² and WiCE dev that show one, people call 22 unsupported.
 """
 
 import re
