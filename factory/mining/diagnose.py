@@ -174,7 +174,8 @@ def _in_corpus(case: Case) -> tuple[Failure, float]:
     covered = case.searched.hit.covered if case.searched.hit else 0.0
     if case.missed is not None:
         return Failure.retrieval_miss, 0.6 + 0.4 * covered
-    if case.searched.documents and covered < case.settings.uncovered:
+    disputed = case.sufficient >= 0 and not case.opinion.correction
+    if case.searched.documents and covered < case.settings.uncovered and not disputed:
         return Failure.knowledge_gap, 1 - 0.5 * covered / case.settings.uncovered
     return Failure.insufficient_context, 1.0
 

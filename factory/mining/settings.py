@@ -84,7 +84,8 @@ class MiningSettings(Section):
     uncovered: float = Field(default=0.3, gt=0, le=1)
     """Below this coverage by the best passage of the documents feed a question is a `knowledge_gap`."""
     unsettled: float = Field(default=0.15, ge=0, le=1)
-    """Scores nearer than this to their threshold are unsettled: the optional stages look at those records."""
+    """Scores nearer than this to their threshold are unsettled: the optional stages look at those records, and an
+    explicit complaint about one sends it to review."""
     workers: int = Field(default=1, ge=1, le=256)
     """Processes that judge records; each searches the corpus with an index of its own."""
     citations: bool = True

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from factory.mining.corpus import Searched
 from factory.mining.diagnose import diagnose
 from factory.mining.finding import Finding
 from factory.mining.lexical import lexical_scorer
@@ -191,6 +192,15 @@ def test_a_complaint_sends_doubtful_answers_to_review(make: Any, given: Any, fai
     for event in (vote(1), Feedback(identifier="s", kind=FeedbackKind.implicit, value=-0.6)):
         assert scored(make, (event,), **given).failure is F.none
     assert scored(make, (vote(-1),), MiningSettings(unsettled=0), **given).failure is F.none
+
+
+def test_a_complaint_alone_is_no_knowledge_gap(make: Any) -> None:
+    scores = Scores(faithfulness=0.9, sufficiency=0.6, completeness=0.9, citations=(1,))
+    nothing = Searched(documents=9, logged=0, hit=None)
+    finding = diagnose(
+        make(feedback=(vote(-1),)), scores, settings=SETTINGS, house=HOUSE, versions={}, search=lambda *_: nothing
+    )
+    assert (finding.failure, finding.secondary) == (F.missing_abstention, (F.insufficient_context,))
 
 
 def test_a_threshold_of_nothing_flags_nothing_for_a_complaint_either(make: Any) -> None:
