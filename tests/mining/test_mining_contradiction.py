@@ -11,6 +11,7 @@ from factory.mining.contradiction import contradiction
 from factory.mining.diagnose import diagnose
 from factory.mining.finding import Finding
 from factory.mining.lexical import lexical_scorer
+from factory.mining.render import render_finding
 from factory.mining.settings import MiningSettings
 from logs_schema.records import Context, Feedback, FeedbackKind
 from logs_schema.scores import Evidence, Span
@@ -109,6 +110,9 @@ def test_one_wrong_figure_outweighs_many_right_words(make: Any) -> None:
     assert {up.failure, none.failure, down.failure} == {Failure.unfaithful}
     assert up.confidence < none.confidence < down.confidence
     assert 'which contradicts the passage: it says "60 days" where [1] says "14 days".' in none.why
+    record = make(query="How long does a refund take?", contexts=(Context(text=REFUNDS),), response=LONG)
+    shown = render_finding(record, none, MiningSettings()).plain
+    assert "[faithful = 0.5]; by all its words, which the reason above outweighs" in shown
     held = next(one for one in none.evidence if one.kind == "unsupported")
     assert [(span.where, span.start, span.end) for span in held.spans] == [
         ("response", 0, len(LONG)),
