@@ -8,6 +8,7 @@ from sqlalchemy import Column, Connection, Engine, Table, select
 
 from logs_schema.errors import InputError
 from logs_schema.records import Value
+from logs_schema.rows import QUEUE, REVIEW
 from logs_schema.store import resolve_id
 from logs_schema.tables import (
     Adapter,
@@ -17,14 +18,10 @@ from logs_schema.tables import (
     GateDecision,
     Interaction,
     Promotion,
-    QueueItem,
-    Review,
 )
 
 RECORD: Table = Interaction.__table__  # type: ignore[attr-defined]
 FINDING: Table = FindingRow.__table__  # type: ignore[attr-defined]
-QUEUE: Table = QueueItem.__table__  # type: ignore[attr-defined]
-REVIEW: Table = Review.__table__  # type: ignore[attr-defined]
 DATASET: Table = DatasetVersion.__table__  # type: ignore[attr-defined]
 ROW: Table = DatasetRow.__table__  # type: ignore[attr-defined]
 ADAPTER: Table = Adapter.__table__  # type: ignore[attr-defined]

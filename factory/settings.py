@@ -29,7 +29,7 @@ class ScheduleSettings(Section):
     promotion: Literal["manual", "auto"] = "manual"
     """`auto` promotes what passes the gate; `manual` waits for `factory approve --by NAME`."""
     silent_after_hours: float = Field(default=48.0, gt=0)
-    """`factory status` warns when the newest log is older."""
+    """`factory status` warns when the newest log, or one application's, is older; see `logs_schema.silence`."""
     coverage_newest_hours: float = Field(default=24.0, gt=0)
     """`factory status` compares what the logs of this time up to the newest record hold …"""
     coverage_before_hours: float = Field(default=168.0, gt=0)

@@ -11,6 +11,7 @@ from logs_schema.clocks import dated_in_the_future, newest_moment
 from logs_schema.collapse import collapsed
 from logs_schema.forgetting import Taint, tainted
 from logs_schema.records import Value
+from logs_schema.silence import silent
 from logs_schema.tables import (
     Adapter,
     DatasetVersion,
@@ -120,6 +121,7 @@ def status(engine: Engine, *, schedule: ScheduleSettings, miner_version: str) ->
             )
         if ahead := dated_in_the_future(session.connection()):
             problems.append(f"{ahead:,} records are dated in the future: look at the clock of the application")
+        problems += silent(engine, after=timedelta(hours=silent_after_hours))
         problems += collapsed(
             engine,
             newest=timedelta(hours=schedule.coverage_newest_hours),

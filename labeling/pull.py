@@ -12,14 +12,12 @@ from labeling.settings import LabelingSettings
 from logs_schema.database import writing
 from logs_schema.errors import NotReadyError
 from logs_schema.records import Value, content_hash
+from logs_schema.rows import QUEUE, REVIEW
 from logs_schema.scores import AbstentionDetector, GroundednessScorer, Track, untracked
 from logs_schema.settings import HouseSettings
 from logs_schema.store import load_records
-from logs_schema.tables import QueueItem, Review, now
+from logs_schema.tables import now
 from logs_schema.taxonomy import Decision, Failure, QueueReason
-
-QUEUE: Any = QueueItem.__table__  # type: ignore[attr-defined]
-REVIEW: Any = Review.__table__  # type: ignore[attr-defined]
 
 NO_ANSWER = "decision `answer` without an ideal answer"
 ABSTAINS = 'decision `answer`, but the ideal answer says "I don\'t know"'

@@ -11,10 +11,11 @@ from labeling.form import form, record_fields
 from labeling.settings import LabelingSettings
 from logs_schema.errors import ConfigurationError
 from logs_schema.records import RagRecord, Value
+from logs_schema.rows import FINDING, QUEUE, REVIEW
 from logs_schema.scores import Track, untracked
 from logs_schema.settings import HouseSettings
 from logs_schema.store import load_records, writing
-from logs_schema.tables import FindingRow, QueueItem, Review, now
+from logs_schema.tables import now
 from logs_schema.taxonomy import QueueReason
 from logs_schema.visible import visible
 
@@ -123,11 +124,11 @@ def mixed(findings: Sequence[Any], audits: Sequence[Any]) -> list[Any]:
 
 def _due(engine: Engine, target: str, *, dataset_is_new: bool) -> list[_Item]:
     """Queue items that nobody has reviewed and that this Argilla does not hold, in the order to send them."""
-    queue, finding = QueueItem.__table__.c, FindingRow.__table__.c  # type: ignore[attr-defined]
-    reviewed = exists().where(Review.__table__.c.interaction_id == queue.interaction_id)  # type: ignore[attr-defined]
+    queue, finding = QUEUE.c, FINDING.c
+    reviewed = exists().where(REVIEW.c.interaction_id == queue.interaction_id)
     query = (
         select(queue.interaction_id, queue.reason, queue.failure, queue.priority, finding.why)
-        .join(FindingRow.__table__, finding.interaction_id == queue.interaction_id, isouter=True)  # type: ignore[attr-defined]
+        .join(FINDING, finding.interaction_id == queue.interaction_id, isouter=True)
         .where(~reviewed)
         .order_by(queue.priority.desc(), queue.interaction_id)
     )
@@ -164,11 +165,9 @@ def _body(
 
 
 def _mark(engine: Engine, ids: Sequence[str], target: str) -> None:
-    table = QueueItem.__table__  # type: ignore[attr-defined]
     with writing(engine) as connection:
-        connection.execute(
-            update(table).where(table.c.interaction_id.in_(ids)).values(pushed_at=now(), pushed_to=target)
-        )
+        sent = update(QUEUE).where(QUEUE.c.interaction_id.in_(ids))
+        connection.execute(sent.values(pushed_at=now(), pushed_to=target))
 
 
 def _dataset(client: "Argilla", settings: LabelingSettings, house: HouseSettings) -> tuple[str, bool]:

@@ -6,7 +6,7 @@ from labeling import client as argilla
 from labeling.settings import LabelingSettings
 from logs_schema.errors import FactoryError
 from logs_schema.records import Value
-from logs_schema.tables import QueueItem, Review
+from logs_schema.rows import QUEUE, REVIEW
 
 
 class Curator(Value):
@@ -67,15 +67,14 @@ def status(engine: Engine, settings: LabelingSettings, *, api_key: str | None = 
                 curators = tuple(_curator(user) for user in sorted(users, key=lambda user: str(user["username"])))
     except FactoryError as error:
         problem = str(error)
-    queue, review = QueueItem.__table__, Review.__table__  # type: ignore[attr-defined]
-    is_pushed = func.sum(case((queue.c.pushed_at.is_not(None), 1), else_=0))
+    is_pushed = func.sum(case((QUEUE.c.pushed_at.is_not(None), 1), else_=0))
     with engine.connect() as connection:
         rows = connection.execute(
-            select(queue.c.reason, func.count(), is_pushed).group_by(queue.c.reason).order_by(queue.c.reason)
+            select(QUEUE.c.reason, func.count(), is_pushed).group_by(QUEUE.c.reason).order_by(QUEUE.c.reason)
         ).all()
         reviewed = connection.execute(
-            select(func.count(review.c.interaction_id.distinct())).where(
-                review.c.interaction_id.in_(select(queue.c.interaction_id))
+            select(func.count(REVIEW.c.interaction_id.distinct())).where(
+                REVIEW.c.interaction_id.in_(select(QUEUE.c.interaction_id))
             )
         ).scalar_one()
     return StatusReport(

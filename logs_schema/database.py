@@ -23,9 +23,11 @@ PRAGMAS = (
     "journal_mode=WAL",
     "synchronous=FULL",
     "foreign_keys=ON",
-    "cache_size=-65536",
+    "cache_size=-8192",
 )
-"""Settings of every connection to SQLite; the cache, in KiB, holds what one transaction changes in the indexes."""
+"""Settings of every connection to SQLite; the cache is in KiB."""
+WIDE_CACHE_KIB = 64 << 10
+"""Holds what a transaction of an import changes in the indexes of a large store."""
 CONNECT_SECONDS = 10
 WRITE_LOCK = 7_201_663
 """Key of the PostgreSQL advisory lock that whoever writes to a store holds."""
@@ -79,24 +81,35 @@ def upgrade(url: str) -> tuple[str | None, str]:
 
 
 @contextmanager
-def writing(engine: Engine) -> Iterator[Connection]:
+def writing(engine: Engine, *, patience: float | None = None, cache_kib: int | None = None) -> Iterator[Connection]:
     """A transaction that holds the store's write lock from its beginning: for code that reads, then writes.
 
     There is one writer at a time, and it sees all that was committed before: two of them that join spans of one
     trace, or share passages, would else lose what the other is about to write. Readers never wait for it. On SQLite
     it is the file's own lock, on PostgreSQL an advisory one, which the server frees when the writer is gone.
 
+    Args:
+        engine: the store.
+        patience: seconds to wait for the lock; None means `BUSY_SECONDS`.
+        cache_kib: what this connection to SQLite may keep in memory from now on.
+
     Raises:
-        NotReadyError: another process has held the lock for `BUSY_SECONDS`.
+        NotReadyError: another process has held the lock for so long.
     """
+    milliseconds = int((BUSY_SECONDS if patience is None else patience) * 1000)
     with engine.connect() as connection:
         if connection.dialect.name == "postgresql":
             connection.execution_options(isolation_level="READ COMMITTED")  # a snapshot would be older than the lock
         with connection.begin():
             if connection.dialect.name == "sqlite":
+                raw = connection.connection.dbapi_connection
+                if isinstance(raw, sqlite3.Connection):
+                    raw.execute(f"PRAGMA busy_timeout={milliseconds}")
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
+                if cache_kib:
+                    connection.exec_driver_sql(f"PRAGMA cache_size=-{cache_kib}")
             else:
-                connection.exec_driver_sql(f"SET LOCAL lock_timeout = {max(1, int(BUSY_SECONDS * 1000))}")
+                connection.exec_driver_sql(f"SET LOCAL lock_timeout = {max(1, milliseconds)}")
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": WRITE_LOCK})
             yield connection
 
@@ -167,7 +180,7 @@ def _sqlite(url: URL) -> Engine:
     @event.listens_for(engine, "handle_error")
     def _explain(context: ExceptionContext) -> FactoryError | None:
         original = context.original_exception
-        return _sqlite_error(path, str(original)) if isinstance(original, sqlite3.OperationalError) else None
+        return _sqlite_error(path, str(original)) if isinstance(original, sqlite3.DatabaseError) else None
 
     return engine
 
@@ -177,13 +190,15 @@ def _sqlite_error(path: Path, message: str) -> FactoryError | None:
         return _busy(str(path))
     if "full" in message or "I/O error" in message:
         return no_room(path, message)
+    if "malformed" in message:
+        return FactoryError(f"The store {path} is damaged ({message}): restore it from a copy of `factory db backup`.")
     if "readonly" in message or "unable to open" in message:
         return ConfigurationError(f"The store {path} cannot be written ({message}): mend its permissions.")
     return None
 
 
 def _busy(store: str) -> NotReadyError:
-    return NotReadyError(f"Another command has been writing to {store} for {BUSY_SECONDS} s: run this again later.")
+    return NotReadyError(f"Another command is writing to {store} and does not finish: run this again later.")
 
 
 def _postgresql(url: URL) -> Engine:

@@ -9,9 +9,8 @@ from sqlalchemy import Engine, select
 
 from logs_schema.errors import ConfigurationError, not_written
 from logs_schema.files import file_atomic
-from logs_schema.forgetting import REVIEW
 from logs_schema.records import RagRecord, Value
-from logs_schema.rows import FINDING, chunks
+from logs_schema.rows import FINDING, REVIEW, chunks
 from logs_schema.scores import Track
 from logs_schema.store import iter_records
 

@@ -18,18 +18,18 @@ from logs_schema.rows import (
     INTERACTION,
     JOINED,
     PENDING,
+    QUEUE,
+    REVIEW,
     WATERMARK,
     chunks,
     drop_orphans,
     put,
     rehash,
 )
-from logs_schema.tables import DatasetRow, ForgottenExample, QueueItem, Review, now
+from logs_schema.tables import DatasetRow, ForgottenExample, now
 from logs_schema.taxonomy import QueueReason, Split
 
 FORGOTTEN_EXAMPLE: Table = ForgottenExample.__table__  # type: ignore[attr-defined]
-QUEUE: Table = QueueItem.__table__  # type: ignore[attr-defined]
-REVIEW: Table = Review.__table__  # type: ignore[attr-defined]
 DATASET_ROW: Table = DatasetRow.__table__  # type: ignore[attr-defined]
 FILES = "files"
 """What is left to do in files: passages (hashes) whose dataset rows go. Other work is named by the Argilla it is in."""

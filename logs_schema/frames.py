@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Engine, Select, func, select
 
-from logs_schema.forgetting import REVIEW
-from logs_schema.rows import CONTEXT, FEEDBACK, FINDING, INTERACTION
+from logs_schema.rows import CONTEXT, FEEDBACK, FINDING, INTERACTION, REVIEW
 from logs_schema.store import open_store
 
 if TYPE_CHECKING:

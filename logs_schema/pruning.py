@@ -5,9 +5,9 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, Connection, Engine, and_, exists, func, select
 
 from logs_schema.database import writing
-from logs_schema.forgetting import DATASET_ROW, NOTHING, QUEUE, REVIEW, delete_traces
+from logs_schema.forgetting import DATASET_ROW, NOTHING, delete_traces
 from logs_schema.records import Trace, Value
-from logs_schema.rows import CHUNK, FEEDBACK, INTERACTION, PENDING, chunks
+from logs_schema.rows import CHUNK, FEEDBACK, INTERACTION, PENDING, QUEUE, REVIEW, chunks
 from logs_schema.tables import SplitPlacement
 
 PLACEMENT = SplitPlacement.__table__  # type: ignore[attr-defined]

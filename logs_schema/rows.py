@@ -10,14 +10,17 @@ from typing import Any, TypeVar
 
 from sqlalchemy import (
     BindParameter,
+    ColumnElement,
     Connection,
     Dialect,
     Engine,
     Select,
     Table,
+    and_,
     bindparam,
     delete,
     exists,
+    or_,
     select,
     update,
 )
@@ -47,6 +50,8 @@ from logs_schema.tables import (
     Passage,
     PendingSpan,
     Prompt,
+    QueueItem,
+    Review,
     Watermark,
 )
 
@@ -68,9 +73,13 @@ JOINED: Table = JoinedSpan.__table__  # type: ignore[attr-defined]
 PENDING: Table = PendingSpan.__table__  # type: ignore[attr-defined]
 DOCUMENT: Table = DocumentVersion.__table__  # type: ignore[attr-defined]
 WATERMARK: Table = Watermark.__table__  # type: ignore[attr-defined]
+QUEUE: Table = QueueItem.__table__  # type: ignore[attr-defined]
+REVIEW: Table = Review.__table__  # type: ignore[attr-defined]
 
 CHUNK = 500
 """Values in one IN list: far below the limit of every database."""
+PAGED = {"yield_per": 1000}
+"""Rows that are read at a time of a query that may have millions."""
 EARLIEST = datetime.min.replace(tzinfo=UTC)
 _KEYS: BindParameter[str] = bindparam("keys", expanding=True)
 _RECORD = tuple(RagRecord.model_fields)[:-1]
@@ -96,6 +105,15 @@ _LINES = select(INTERACTION.c.line_hash, INTERACTION.c.id).where(INTERACTION.c.l
 _PROMPTS = select(PROMPT.c.hash, PROMPT.c.template).where(PROMPT.c.hash.in_(_KEYS))
 _FIELDS: dict[type[Value], set[str]] = {model: set(model.model_fields) for model in (RagRecord, Context, Feedback)}
 _TEXTS = Texts(48 << 20)
+
+
+def after(moment: datetime, identifier: str) -> ColumnElement[bool]:
+    """Of records in order of (occurred_at, id): they come after this one.
+
+    The first half lets every database begin at the index entry instead of reading what was read before.
+    """
+    when = INTERACTION.c.occurred_at
+    return and_(when >= moment, or_(when > moment, INTERACTION.c.id > identifier))
 
 
 def put(connection: Connection, table: Table, rows: Iterable[dict[str, Any]], *, replace: bool) -> None:

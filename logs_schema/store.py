@@ -31,6 +31,7 @@ from logs_schema.rows import (
     INTERACTION,
     PASSAGE,
     PROMPT,
+    after,
     chunks,
     content_hashes,
     converted,
@@ -343,7 +344,4 @@ def _pages(engine: Engine, query: Select[Any], batch: int) -> Iterator[list[str]
         if not keys:
             return
         yield [key.id for key in keys]
-        last = keys[-1]
-        # the first half lets every database begin at the index entry; the whole is (moment, identifier) > (…, …)
-        after = moment >= last.occurred_at, or_(moment > last.occurred_at, identifier > last.id)
-        page = query.where(*after).order_by(moment, identifier).limit(batch)
+        page = query.where(after(keys[-1].occurred_at, keys[-1].id)).order_by(moment, identifier).limit(batch)

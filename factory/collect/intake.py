@@ -9,7 +9,8 @@ from factory.collect.refusal import Refusal
 
 PIECE = 1 << 16
 MIB = 1 << 20
-GZIP = 16 + zlib.MAX_WBITS
+WINDOWS = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
+"""`Content-Encoding` → what zlib calls it; `deflate` comes within a zlib header, as HTTP defines it."""
 
 
 class Budget:
@@ -63,25 +64,26 @@ async def read(stream: AsyncIterator[bytes], encoding: str, limit: int, share: S
         seconds: time within which it must be whole.
 
     Raises:
-        Refusal: it is too large, too slow, not gzip, or there is no room.
+        Refusal: it is too large, too slow, not what its encoding says, or there is no room.
     """
-    if encoding not in {"", "identity", "gzip"}:
-        raise Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "The Content-Encoding is neither gzip nor identity.")
-    gunzip = Gunzip() if encoding == "gzip" else None
+    if encoding not in {"", "identity", *WINDOWS}:
+        message = f"The Content-Encoding is none of {', '.join(WINDOWS)} and identity."
+        raise Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, message)
+    unpacking = Unpacking(encoding) if encoding in WINDOWS else None
     body, came = bytearray(), 0
     try:
         async with asyncio.timeout(seconds):
             async for data in stream:
                 came += len(data)
-                for piece in gunzip.pieces(data) if gunzip else (data,):
+                for piece in unpacking.pieces(data) if unpacking else (data,):
                     if max(came, len(body) + len(piece)) > limit:
                         raise _too_large(limit)
                     share.take(len(piece))
                     body += piece
     except TimeoutError:
         raise Refusal(HTTPStatus.REQUEST_TIMEOUT, f"The request was not whole within {seconds:g} s.") from None
-    if gunzip and not gunzip.whole:
-        raise Refusal(HTTPStatus.BAD_REQUEST, "The gzip data end too early.")
+    if unpacking and not unpacking.whole:
+        raise Refusal(HTTPStatus.BAD_REQUEST, f"The {encoding} data end too early.")
     return bytes(body)
 
 
@@ -90,33 +92,35 @@ def _too_large(limit: int) -> Refusal:
     return Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, message)
 
 
-class Gunzip:
+class Unpacking:
     """Decompresses piece by piece, so that no more is in memory than was asked for."""
 
-    def __init__(self) -> None:
-        self._stream = zlib.decompressobj(GZIP)
+    def __init__(self, encoding: str) -> None:
+        self._encoding = encoding
+        self._stream = zlib.decompressobj(WINDOWS[encoding])
         self._begun = False
 
     @property
     def whole(self) -> bool:
-        """Whether the data so far end where a gzip member ends."""
+        """Whether the data so far end where a member ends."""
         return self._begun and self._stream.eof
 
     def pieces(self, data: bytes) -> Iterator[bytes]:
-        """What the data decompress to, `PIECE` bytes at a time; gzip members may follow each other.
+        """What the data decompress to, `PIECE` bytes at a time; members may follow each other.
 
         Raises:
-            Refusal: the data are not gzip.
+            Refusal: the data are not of the encoding.
         """
         more = False  # output may be left although all input went in
         while data or more:
             self._begun = True
             if self._stream.eof:
-                self._stream = zlib.decompressobj(GZIP)
+                self._stream = zlib.decompressobj(WINDOWS[self._encoding])
             try:
                 piece = self._stream.decompress(data, PIECE)
             except zlib.error:
-                raise Refusal(HTTPStatus.BAD_REQUEST, "The body is not gzip, though its Content-Encoding is.") from None
+                message = f"The body is not {self._encoding}, though its Content-Encoding is."
+                raise Refusal(HTTPStatus.BAD_REQUEST, message) from None
             data = self._stream.unused_data if self._stream.eof else self._stream.unconsumed_tail
             more = len(piece) == PIECE and not self._stream.eof
             if piece:

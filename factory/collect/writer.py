@@ -17,6 +17,10 @@ from logs_schema.importers.parsed import Parsed
 
 logger = logging.getLogger(__name__)
 
+PATIENCE_SECONDS = 2.0
+"""How long a commit waits for another command. What comes meanwhile waits for it and then for as long again: with an
+exporter's usual timeout of 10 s, there is an answer in time, and time to send again."""
+
 
 class Waiting:
     """What one request brought, until it is committed or refused."""
@@ -89,7 +93,7 @@ class Writer:
 
     def _save(self, parsed: Parsed) -> Done:
         try:
-            return save_parsed(self._engine, parsed, self._source)
+            return save_parsed(self._engine, parsed, self._source, patience=PATIENCE_SECONDS)
         except (FactoryError, OperationalError, InterfaceError) as error:  # disk full, another command, server away
             raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "The store cannot be written now.") from error
         except DBAPIError as error:

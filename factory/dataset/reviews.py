@@ -8,11 +8,10 @@ from itertools import groupby
 from sqlalchemy import Engine, Table, select
 
 from factory.dataset.split import Place
-from logs_schema.tables import QueueItem, Review, SplitPlacement
+from logs_schema.rows import QUEUE, REVIEW
+from logs_schema.tables import SplitPlacement
 from logs_schema.taxonomy import Decision, QueueReason, Split
 
-REVIEW: Table = Review.__table__  # type: ignore[attr-defined]
-QUEUE: Table = QueueItem.__table__  # type: ignore[attr-defined]
 PLACEMENT: Table = SplitPlacement.__table__  # type: ignore[attr-defined]
 
 

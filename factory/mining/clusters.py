@@ -4,47 +4,81 @@ The first question of a cluster stands for it, so that clusters cannot grow alon
 keeps near-duplicates on one side of a dataset's split, and finds every pair.
 """
 
-from collections import Counter, defaultdict
+import json
+import sqlite3
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from hashlib import blake2b
+from itertools import chain
 
-from sqlalchemy import Engine, Table, and_, bindparam, exists, func, or_, select, update
+from sqlalchemy import Engine, bindparam, exists, func, or_, select, update
 
-from factory.mining.questions import NearDuplicates, Words, figures, topic_of
+from factory.mining.questions import Words, figures, jaccard, prefix, topic_of
 from logs_schema.database import writing
-from logs_schema.rows import FINDING, INTERACTION, chunks
+from logs_schema.rows import CHUNK, FINDING, INTERACTION, PAGED, QUEUE
 from logs_schema.scores import Track, untracked
-from logs_schema.tables import QueueItem
+from logs_schema.scratch import scratch
 from logs_schema.taxonomy import Route
 
-QUEUE: Table = QueueItem.__table__  # type: ignore[attr-defined]
-PAGE = 1000
+PAGE = 500
+
+
+TABLES = """
+CREATE TABLE due (number INTEGER PRIMARY KEY, id TEXT);
+CREATE TABLE question (number INTEGER PRIMARY KEY, words TEXT UNIQUE, cluster TEXT);
+CREATE TABLE holder (word INTEGER, size INTEGER, number INTEGER, PRIMARY KEY (word, size, number)) WITHOUT ROWID;
+"""
 
 
 class Questions:
     """The first question of every cluster, searchable by near-duplicates."""
 
-    def __init__(self, near_duplicate: float, frequency: Mapping[str, int]) -> None:
+    def __init__(self, tables: sqlite3.Connection, near_duplicate: float, frequency: Mapping[str, int]) -> None:
         """Begin with no cluster.
 
         Args:
+            tables: an empty `scratch` database with `TABLES`, for there may be millions.
             near_duplicate: Jaccard similarity of content words from which on two questions are taken for the same.
             frequency: How often words occur, roughly; decides nothing but the speed.
         """
-        # questions with other figures are never the same: those of one wording are not compared with each other
-        self._known = defaultdict[Words, NearDuplicates](lambda: NearDuplicates(near_duplicate, frequency))
-        self._clusters: dict[Words, str] = {}
+        self._tables = tables
+        self._at_least = near_duplicate
+        self._frequency = frequency
 
     def place(self, name: str, words: Words) -> str:
         """The cluster of a record's question; one that no first question is near to begins its own, by its name."""
-        if words in self._clusters:
-            return self._clusters[words]
-        known = self._known[figures(words)]
-        near = [(-similar, self._clusters[other]) for similar, other in known.find(words)]
+        text = json.dumps(sorted(words))
+        same = self._tables.execute("SELECT cluster FROM question WHERE words = ?", (text,)).fetchone()
+        if same:
+            return str(same[0])
+        # questions with other figures are never the same: those of one wording are not compared with each other
+        exact = " ".join(sorted(figures(words)))
+        keys = [_key(exact, word) for word in prefix(words, self._at_least, self._frequency)]
+        near = min(self._near(words, keys), default=None)
         if near:
-            return min(near)[1]
-        known.add(words)
-        self._clusters[words] = name
+            return near[1]
+        number = self._tables.execute("INSERT INTO question (words, cluster) VALUES (?, ?)", (text, name)).lastrowid
+        rows = [(key, len(words), number) for key in keys]
+        self._tables.executemany("INSERT OR IGNORE INTO holder VALUES (?, ?, ?)", rows)
         return name
+
+    def _near(self, words: Words, keys: Sequence[int]) -> Iterator[tuple[float, str]]:
+        """(Negative similarity, cluster) of those that are near; one may come several times."""
+        sizes = self._at_least * len(words) - 1e-6, len(words) / self._at_least + 1e-6
+        holding = (
+            "SELECT words, cluster FROM holder JOIN question USING (number) WHERE word = ? AND size BETWEEN ? AND ?"
+        )
+        for key in keys:
+            for text, cluster in self._tables.execute(holding, (key, *sizes)):
+                other = frozenset(json.loads(text))
+                similar = jaccard(words, other)
+                if similar >= self._at_least - 1e-9 and figures(other) == figures(words):
+                    yield -similar, cluster
+
+
+def _key(figures_: str, word: str) -> int:
+    """Of a word in a question with these figures; two that share one by chance are told apart by their words."""
+    return int.from_bytes(blake2b(f"{figures_}\n{word}".encode(), digest_size=8).digest(), signed=True)
 
 
 def cluster_findings(engine: Engine, near_duplicate: float, *, track: Track = untracked) -> int:
@@ -58,52 +92,66 @@ def cluster_findings(engine: Engine, near_duplicate: float, *, track: Track = un
     Returns:
         How many findings got one.
     """
-    flagged = FINDING.c.route != Route.no_action.value
-    queued = exists().where(QUEUE.c.interaction_id == FINDING.c.interaction_id)
-    new = and_(FINDING.c.cluster.is_(None), or_(flagged, queued))
-    columns = (INTERACTION.c.id, INTERACTION.c.query, INTERACTION.c.history, INTERACTION.c.occurred_at)
-    joined = INTERACTION.join(FINDING, FINDING.c.interaction_id == INTERACTION.c.id)
-    moment, identifier = INTERACTION.c.occurred_at, INTERACTION.c.id
-    wanted = select(*columns).select_from(joined).where(new)
-    with engine.connect() as connection:
-        waiting = connection.scalar(select(func.count()).select_from(joined).where(new)) or 0
-    if not waiting:
-        return 0
     known: Questions | None = None
-    done, page = 0, wanted
-    for _ in track(range(-(-waiting // PAGE)), description="cluster", total=-(-waiting // PAGE)):
-        with writing(engine) as connection:
-            rows = connection.execute(page.order_by(moment, identifier).limit(PAGE)).all()
-            asked = [(row.id, topic_of(row.query, row.history)) for row in rows]
-            known = known or _founders(engine, near_duplicate, asked)
-            values = [{"record": name, "asks": known.place(name, words)} for name, words in asked]
-            if values:
-                statement = update(FINDING).where(FINDING.c.interaction_id == bindparam("record"))
-                connection.execute(statement.values(cluster=bindparam("asks")), values)
-        done += len(rows)
-        if rows:
-            at, last = rows[-1].occurred_at, rows[-1].id
-            page = wanted.where(or_(moment > at, and_(moment == at, identifier > last)))
+    done = 0
+    columns = (INTERACTION.c.id, INTERACTION.c.query, INTERACTION.c.history)
+    with scratch(TABLES) as tables:
+        waiting = _put_down(engine, tables)
+        for read in track(range(0, waiting, PAGE), description="cluster", total=-(-waiting // PAGE)):
+            page = tables.execute("SELECT id FROM due WHERE number > ? ORDER BY number LIMIT ?", (read, PAGE))
+            ids = [name for (name,) in page]
+            with writing(engine) as connection:
+                found = connection.execute(select(*columns).where(INTERACTION.c.id.in_(ids)))
+                words = {row.id: topic_of(row.query, row.history) for row in found}
+                asked = [(name, words[name]) for name in ids if name in words]
+                known = known or _founders(engine, tables, near_duplicate, asked)
+                values = [{"record": name, "asks": known.place(name, some)} for name, some in asked]
+                if values:
+                    statement = update(FINDING).where(FINDING.c.interaction_id == bindparam("record"))
+                    connection.execute(statement.values(cluster=bindparam("asks")), values)
+            done += len(asked)
     return done
 
 
-def _founders(engine: Engine, near_duplicate: float, first: Sequence[tuple[str, Words]]) -> Questions:
-    """The clusters that there are; the first page of new questions beside them shows which words are frequent."""
-    founders = [pair for some in _first_questions(engine) for pair in some]
-    known = Questions(near_duplicate, Counter(word for _, words in (*founders, *first) for word in words))
-    for cluster, words in founders:
+def _put_down(engine: Engine, tables: sqlite3.Connection) -> int:
+    """Write the ids of what is due into a table, in their order: sorting them for every page would take ever longer."""
+    flagged = FINDING.c.route != Route.no_action.value
+    queued = exists().where(QUEUE.c.interaction_id == FINDING.c.interaction_id)
+    joined = INTERACTION.join(FINDING, FINDING.c.interaction_id == INTERACTION.c.id)
+    due = select(INTERACTION.c.id).select_from(joined).where(FINDING.c.cluster.is_(None), or_(flagged, queued))
+    with engine.connect() as connection:
+        rows = connection.execute(due.order_by(INTERACTION.c.occurred_at, INTERACTION.c.id), execution_options=PAGED)
+        tables.execute("BEGIN")
+        tables.executemany("INSERT INTO due (id) VALUES (?)", ((row.id,) for row in rows))
+        tables.execute("COMMIT")
+    count: int = tables.execute("SELECT count(*) FROM due").fetchone()[0]
+    return count
+
+
+def _founders(
+    engine: Engine, tables: sqlite3.Connection, near_duplicate: float, first: Sequence[tuple[str, Words]]
+) -> Questions:
+    """The clusters that there are; the first page of them and of new questions shows which words are frequent."""
+    pages = _first_questions(engine)
+    some = next(pages, [])
+    known = Questions(tables, near_duplicate, Counter(word for _, words in (*some, *first) for word in words))
+    for cluster, words in chain(some, chain.from_iterable(pages)):
         known.place(cluster, words)
     return known
 
 
 def _first_questions(engine: Engine) -> Iterator[list[tuple[str, Words]]]:
-    """(Cluster, words) of its first question, or of another when that record is gone."""
-    with engine.connect() as connection:
-        kept = select(FINDING.c.cluster, func.min(FINDING.c.interaction_id)).where(FINDING.c.cluster.is_not(None))
-        others = {row[0]: row[1] for row in connection.execute(kept.group_by(FINDING.c.cluster))}
-    for some in chunks(sorted(others)):
+    """(Cluster, words) of its first question, or of another when that record is gone; a page at a time."""
+    kept = select(FINDING.c.cluster, func.min(FINDING.c.interaction_id)).group_by(FINDING.c.cluster)
+    last = ""
+    while True:
         with engine.connect() as connection:
-            wanted = INTERACTION.c.id.in_([*some, *(others[cluster] for cluster in some)])
+            page = kept.where(FINDING.c.cluster > last).order_by(FINDING.c.cluster).limit(CHUNK)
+            others = {row[0]: row[1] for row in connection.execute(page)}
+            if not others:
+                return
+            wanted = INTERACTION.c.id.in_({*others, *others.values()})
             query = select(INTERACTION.c.id, INTERACTION.c.query, INTERACTION.c.history).where(wanted)
             asked = {row.id: topic_of(row.query, row.history) for row in connection.execute(query)}
-        yield [(cluster, asked.get(cluster) or asked[others[cluster]]) for cluster in some]
+        yield [(cluster, asked.get(cluster) or asked[other]) for cluster, other in others.items()]
+        *_, last = others

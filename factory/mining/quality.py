@@ -14,10 +14,10 @@ from sqlalchemy import Engine, func, select
 
 from factory.mining.calibration import Calibration, calibration
 from factory.mining.intervals import share, told, weighted
-from factory.mining.queue import JUDGEABLE, QUEUE, REVIEW
+from factory.mining.queue import JUDGEABLE
 from logs_schema.errors import NotReadyError
 from logs_schema.records import Value
-from logs_schema.rows import FINDING, INTERACTION
+from logs_schema.rows import FINDING, INTERACTION, QUEUE, REVIEW
 from logs_schema.taxonomy import ROUTES, Decision, Failure, QueueReason, Route
 from training.metrics import Figure
 

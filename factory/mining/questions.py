@@ -1,7 +1,7 @@
 """Questions as sets of words, and which of them are near-duplicates."""
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 from factory.mining.answers import stands_alone
@@ -35,49 +35,37 @@ def jaccard(one: Words, other: Words) -> float:
     return len(one & other) / len(one | other)
 
 
-class NearDuplicates:
-    """Word sets, searchable by those that are similar.
+def prefix(words: Words, at_least: float, frequency: Mapping[str, int]) -> list[str]:
+    """The words of which any set that is similar enough has one among its own.
 
-    Exact, not approximate, because a missed pair is a leak between the sides of a dataset: two sets that similar must
-    share a word among the first n - ceil(t n) + 1 of their n words in any fixed order, the rarest first being the
-    fastest (prefix filtering, Chaudhuri et al. 2006, "A Primitive Operator for Similarity Joins in Data Cleaning").
+    Exact, not approximate: two sets whose Jaccard similarity is t must share a word among the first n - ceil(t n) + 1
+    of their n words in any fixed order, the rarest first being the fastest (prefix filtering, Chaudhuri et al. 2006,
+    "A Primitive Operator for Similarity Joins in Data Cleaning").
+
+    Args:
+        words: the set.
+        at_least: Jaccard similarity from which on two sets are near-duplicates.
+        frequency: how often words occur, roughly; decides nothing but the speed, and is the same for all sets.
     """
-
-    def __init__(self, at_least: float, frequency: Mapping[str, int]) -> None:
-        """Begin with no sets.
-
-        Args:
-            at_least: Jaccard similarity from which on two sets are near-duplicates.
-            frequency: How often words occur, roughly; decides nothing but the speed.
-        """
-        self._at_least = at_least
-        self._frequency = frequency
-        self._holders: dict[str, list[Words]] = {}
-
-    def find(self, words: Words) -> list[tuple[float, Words]]:
-        """Similarity and set, for those that were added and are near-duplicates."""
-        candidates = {other for word in self._prefix(words) for other in self._holders.get(word, ())}
-        found = ((jaccard(words, other), other) for other in candidates)
-        return [pair for pair in found if pair[0] >= self._at_least - 1e-9]
-
-    def add(self, words: Words) -> None:
-        """Let a set be found from now on."""
-        for word in self._prefix(words):
-            self._holders.setdefault(word, []).append(words)
-
-    def _prefix(self, words: Words) -> list[str]:
-        rarest = sorted(words, key=lambda word: (self._frequency.get(word, 0), word))
-        return rarest[: len(words) - math.ceil(self._at_least * len(words) - 1e-9) + 1]
+    rarest = sorted(words, key=lambda word: (frequency.get(word, 0), word))
+    return rarest[: len(words) - math.ceil(at_least * len(words) - 1e-9) + 1]
 
 
 def near_duplicates(questions: Iterable[Words], at_least: float) -> dict[Words, tuple[Words, ...]]:
-    """For every distinct word set, the others whose Jaccard similarity is at least `at_least`."""
+    """For every distinct word set, the others whose Jaccard similarity is at least `at_least`.
+
+    Every pair is found, because a missed one is a leak between the sides of a dataset.
+    """
     distinct = sorted(set(questions), key=sorted)
-    known = NearDuplicates(at_least, Counter(word for words in distinct for word in words))
+    frequency = Counter(word for words in distinct for word in words)
+    holders = defaultdict[str, list[Words]](list)
     pairs: dict[Words, list[Words]] = {words: [] for words in distinct}
     for words in distinct:
-        for _, other in known.find(words):
-            pairs[words].append(other)
-            pairs[other].append(words)
-        known.add(words)
+        shared = prefix(words, at_least, frequency)
+        for other in {other for word in shared for other in holders[word]}:
+            if jaccard(words, other) >= at_least - 1e-9:
+                pairs[words].append(other)
+                pairs[other].append(words)
+        for word in shared:
+            holders[word].append(words)
     return {words: tuple(sorted(others, key=sorted)) for words, others in pairs.items()}

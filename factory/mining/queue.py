@@ -1,31 +1,28 @@
 """The review queue: a share per failure, and an audit slice that never passes through the miner."""
 
-import hashlib
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
-from heapq import heapify, heappop, heappush
-from itertools import islice
+from collections import Counter
+from collections.abc import Sequence
+from heapq import nsmallest
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Table, and_, delete, exists, func, or_, select, update
+from sqlalchemy import Connection, Engine, and_, delete, exists, func, select, update
 
 from factory.mining.clusters import cluster_findings
-from factory.mining.rank import Asking, Candidate, Factors, askings, candidates
+from factory.mining.picking import REVIEWED, TABLES, Picker, audit_budget, draw_of, drawn_for_audit, unseen, waiting_in
+from factory.mining.rank import QUEUED, Asking, Candidate, Factors, askings, candidates
 from factory.mining.settings import MiningSettings
 from logs_schema.database import writing
 from logs_schema.records import Value
-from logs_schema.rows import CONTEXT, FINDING, INTERACTION, chunks, put
+from logs_schema.rows import CONTEXT, FINDING, INTERACTION, PAGED, QUEUE, chunks, put
 from logs_schema.scores import Track, untracked
-from logs_schema.tables import QueueItem, Review, now
-from logs_schema.taxonomy import QueueReason, Route
+from logs_schema.scratch import scratch
+from logs_schema.tables import now
+from logs_schema.taxonomy import QueueReason
 
-QUEUE: Table = QueueItem.__table__  # type: ignore[attr-defined]
-REVIEW: Table = Review.__table__  # type: ignore[attr-defined]
 JUDGEABLE = and_(
     func.trim(INTERACTION.c.response, " \n\r\t") != "", exists().where(CONTEXT.c.interaction_id == INTERACTION.c.id)
 )
 """Of a record: an answer and passages are there, so that a curator can judge it."""
-_REVIEWED = exists().where(REVIEW.c.interaction_id == QUEUE.c.interaction_id)
 
 
 class QueueReport(Value):
@@ -59,15 +56,6 @@ class QueueReport(Value):
         return "\n".join(lines)
 
 
-def drawn_for_audit(record_id: str, settings: MiningSettings) -> bool:
-    """Whether a record belongs to the audit slice: a seeded hash of its id, and nothing else, decides.
-
-    A record of the slice is never queued as a finding. That makes audit records a uniform sample of all
-    records at any time, whatever the miner flagged before.
-    """
-    return _draw(record_id, settings.seed) < settings.audit_share
-
-
 def fill_queue(engine: Engine, settings: MiningSettings, *, track: Track = untracked) -> QueueReport:
     """Add records until as many wait for review as the budget allows; cut off anywhere, the next run completes it.
 
@@ -85,13 +73,14 @@ def fill_queue(engine: Engine, settings: MiningSettings, *, track: Track = untra
     cluster_findings(engine, settings.near_duplicate, track=track)
     with writing(engine) as connection:
         _refresh(connection)  # now that it is known who asked the same
-        picker = _Picker(connection, settings)
-        picker.pick()
+        with scratch(TABLES) as tables:
+            picker = Picker(connection, settings, tables)
+            picker.pick()
         why = picker.passed_over()
         items = [(candidate, _ranked(candidate, factors)) for candidate, factors in picker.chosen]
         for ticket, reason in ((True, QueueReason.ticket), (False, QueueReason.finding)):
             _insert(connection, reason, [(one.id, values) for one, values in items if one.is_ticket is ticket])
-        waiting = _waiting(connection)
+        waiting = waiting_in(connection)
     added = Counter(candidate.failure for candidate, _ in picker.chosen)
     return QueueReport(
         budget=settings.budget,
@@ -104,91 +93,16 @@ def fill_queue(engine: Engine, settings: MiningSettings, *, track: Track = untra
     )
 
 
-class _Picker:
-    """Chooses findings for one run: room, shares, questions, documents and people are counted as it goes."""
-
-    def __init__(self, connection: Connection, settings: MiningSettings) -> None:
-        self.settings = settings
-        self._connection = connection
-        self.chosen: list[tuple[Candidate, Factors]] = []
-        self._waiting = _waiting(connection)
-        self._asking = askings(connection)
-        self._taken = _taken(connection)
-        self._users, self._sessions, self._documents = _queued(connection)
-
-    def pick(self) -> None:
-        """Choose as many as there is room for."""
-        audits = self._waiting.get(QueueReason.audit.value, 0)
-        rest = self.settings.budget - _audit_budget(self.settings)
-        room = min(rest + audits, self.settings.budget) - sum(self._waiting.values())
-        if room <= 0:
-            return
-        shares = {failure: share for failure, share in self.settings.shares.items() if share > 0}
-        found = _questions(self._connection, self.settings)
-        walks = {failure: self._best_first(found.get(failure, {})) for failure in shares}
-        for failure, walk in walks.items():
-            own = round(shares[failure] * rest) - self._waiting.get(failure, 0)
-            room -= self._take(walk, min(own, room))
-        for walk in walks.values():
-            room -= self._take(walk, room)
-
-    def passed_over(self) -> Counter[str]:
-        """Why the others were not chosen → how many: `asked` before, over the limit of their `person`, no `room`."""
-        known = {candidate.id for candidate, _ in self.chosen}
-        why: Counter[str] = Counter()
-        for candidate in _flagged(self._connection, self.settings):
-            if candidate.id not in known:
-                asked, allowed = candidate.cluster in self._taken, self._allowed(candidate)
-                why["asked" if asked else "room" if allowed else "person"] += 1
-        return why
-
-    def _take(self, walk: Iterator[tuple[Candidate, Factors]], count: int) -> int:
-        some = list(islice(walk, max(count, 0)))
-        self.chosen += some
-        return len(some)
-
-    def _best_first(self, questions: dict[str, list[Candidate]]) -> Iterator[tuple[Candidate, Factors]]:
-        """One record a question, by priority as it is then: it only falls, as more of one document are chosen."""
-        heap = [(-self._factors(some[0]).priority, self._draw(some[0]), name) for name, some in questions.items()]
-        heapify(heap)
-        while heap:
-            _, draw, name = heappop(heap)
-            best = next(filter(self._allowed, questions[name]), None)
-            if name in self._taken or best is None:
-                continue
-            factors = self._factors(best)
-            if heap and (-factors.priority, draw) > heap[0][:2]:
-                heappush(heap, (-factors.priority, draw, name))
-                continue
-            self._taken.add(name)
-            self._users[best.user] += 1
-            self._sessions[best.session] += 1
-            self._documents[best.document] += 1
-            yield best, factors
-
-    def _factors(self, candidate: Candidate) -> Factors:
-        alike = self._documents[candidate.document] if candidate.document is not None else 0
-        return candidate.factors(self._asking.get(candidate.cluster, Asking()), alike)
-
-    def _allowed(self, candidate: Candidate) -> bool:
-        per_user, per_session = self.settings.per_user, self.settings.per_session
-        return (candidate.user is None or self._users[candidate.user] < per_user) and (
-            candidate.session is None or self._sessions[candidate.session] < per_session
-        )
-
-    def _draw(self, candidate: Candidate) -> float:
-        return _draw(candidate.id, self.settings.seed)
-
-
 def _refresh(connection: Connection) -> int:
     """Bring unsent items up to date with their findings and rank; those whose finding is gone are dropped."""
-    unsent = and_(QUEUE.c.reason != QueueReason.audit.value, QUEUE.c.pushed_at.is_(None), ~_REVIEWED)
+    unsent = and_(QUEUE.c.reason != QueueReason.audit.value, QUEUE.c.pushed_at.is_(None), ~REVIEWED)
     items = {row.interaction_id: row for row in connection.execute(select(QUEUE).where(unsent))}
-    asking = askings(connection) if items else {}
     kept: dict[str, dict[str, Any]] = {}
     for some in chunks(items):
-        flagged = FINDING.c.route.in_([Route.behaviour.value, Route.ticket.value])
-        for candidate in candidates(connection, FINDING.c.interaction_id.in_(some), flagged):
+        flagged = FINDING.c.route.in_(QUEUED)
+        found = list(candidates(connection, FINDING.c.interaction_id.in_(some), flagged))
+        asking = dict(askings(connection, FINDING.c.cluster.in_({candidate.cluster for candidate in found})))
+        for candidate in found:
             item = items[candidate.id]
             if candidate.is_ticket is (item.reason == QueueReason.ticket.value):
                 before = (item.factors or {}).get("diversity", 1.0)
@@ -216,84 +130,20 @@ def _ranked(candidate: Candidate, factors: Factors) -> dict[str, Any]:
 
 def _add_audits(connection: Connection, settings: MiningSettings) -> int:
     """Queue the audit records with the lowest draws, as many as may wait."""
-    waiting = _waiting(connection)
-    wanted = _audit_budget(settings) - waiting.get(QueueReason.audit.value, 0)
+    waiting = waiting_in(connection)
+    wanted = audit_budget(settings) - waiting.get(QueueReason.audit.value, 0)
     wanted = min(wanted, settings.budget - sum(waiting.values()))
     if wanted <= 0:
         return 0
-    ids = connection.scalars(select(INTERACTION.c.id).where(JUDGEABLE, _new(INTERACTION.c.id)))
-    drawn = sorted((_draw(i, settings.seed), i) for i in ids if drawn_for_audit(i, settings))[:wanted]
+    ids = connection.scalars(
+        select(INTERACTION.c.id).where(JUDGEABLE, unseen(INTERACTION.c.id)), execution_options=PAGED
+    )
+    drawn = nsmallest(wanted, ((draw_of(i, settings.seed), i) for i in ids if drawn_for_audit(i, settings)))
     blind = {"failure": None, "confidence": None, "miner_version": None, "factors": None}
     _insert(connection, QueueReason.audit, [(name, {**blind, "priority": 1 - draw}) for draw, name in drawn])
     return len(drawn)
 
 
-def _audit_budget(settings: MiningSettings) -> int:
-    return round(settings.audit_share * settings.budget)
-
-
-def _flagged(connection: Connection, settings: MiningSettings) -> Iterator[Candidate]:
-    """Flagged records that are neither queued, nor reviewed, nor of the audit slice."""
-    wanted = FINDING.c.route.in_([Route.behaviour.value, Route.ticket.value])
-    for candidate in candidates(connection, wanted, _new(FINDING.c.interaction_id)):
-        # tickets are no answers of the application: the audit slice leaves them out
-        audited = not candidate.is_ticket and drawn_for_audit(candidate.id, settings)
-        if settings.shares.get(candidate.failure, 0) > 0 and not audited:
-            yield candidate
-
-
-def _questions(connection: Connection, settings: MiningSettings) -> dict[str, dict[str, list[Candidate]]]:
-    """Failure → question → flagged records; those of one question are in the order in which they are to be taken."""
-    found: dict[str, dict[str, list[Candidate]]] = defaultdict(lambda: defaultdict(list))
-    for candidate in _flagged(connection, settings):
-        found[candidate.failure][candidate.cluster].append(candidate)
-    for questions in found.values():
-        for some in questions.values():
-            if len(some) > 1:
-                some.sort(key=lambda one: (-one.alone, _draw(one.id, settings.seed)))
-    return found
-
-
-def _new(identifier: Any) -> Any:
-    """Neither queued nor reviewed."""
-    queued = exists().where(QUEUE.c.interaction_id == identifier)
-    return ~or_(queued, exists().where(REVIEW.c.interaction_id == identifier))
-
-
-def _taken(connection: Connection) -> set[str]:
-    """Clusters of questions that were ever queued or reviewed."""
-    seen = or_(
-        exists().where(QUEUE.c.interaction_id == FINDING.c.interaction_id),
-        exists().where(REVIEW.c.interaction_id == FINDING.c.interaction_id),
-    )
-    return set(connection.scalars(select(func.coalesce(FINDING.c.cluster, FINDING.c.interaction_id)).where(seen)))
-
-
-def _queued(connection: Connection) -> tuple[Counter[str | None], Counter[str | None], Counter[str | None]]:
-    """Unreviewed records in the queue of each user, of each session, and with each document retrieved first."""
-    waiting = exists().where(QUEUE.c.interaction_id == FINDING.c.interaction_id, ~_REVIEWED)
-    users, sessions, documents = Counter[str | None](), Counter[str | None](), Counter[str | None]()
-    for item in candidates(connection, waiting):
-        users[item.user] += 1
-        sessions[item.session] += 1
-        documents[item.document] += 1
-    return users, sessions, documents
-
-
-def _waiting(connection: Connection) -> dict[str, int]:
-    """Unreviewed records in the queue, by `audit` or failure."""
-    query = select(QUEUE.c.reason, QUEUE.c.failure, func.count()).where(~_REVIEWED)
-    counts: Counter[str] = Counter()
-    for reason, failure, count in connection.execute(query.group_by(QUEUE.c.reason, QUEUE.c.failure)):
-        counts[failure if reason == QueueReason.finding.value and failure else reason] += count
-    return dict(counts)
-
-
 def _insert(connection: Connection, reason: QueueReason, items: Sequence[tuple[str, dict[str, Any]]]) -> None:
     same = {"reason": reason.value, "queued_at": now(), "pushed_at": None, "pushed_to": None}
     put(connection, QUEUE, [{"interaction_id": name, **same, **values} for name, values in items], replace=False)
-
-
-def _draw(record_id: str, seed: int) -> float:
-    """Uniform in [0, 1), from seed and id alone."""
-    return int.from_bytes(hashlib.sha256(f"{seed}\0{record_id}".encode()).digest()[:7]) / 2**56

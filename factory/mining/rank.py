@@ -1,15 +1,13 @@
 """Which finding a curator should see first: confidence × impact × fixability × diversity."""
 
-from collections import defaultdict
-from collections.abc import Iterator
-from math import log2
-from sys import intern
+from collections.abc import Iterator, Sequence
+from math import fsum, log2
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, distinct, func, select
+from sqlalchemy import Connection, case, func, select
 
 from logs_schema.records import Value
-from logs_schema.rows import CONTEXT, FINDING, INTERACTION
+from logs_schema.rows import CONTEXT, FINDING, INTERACTION, PAGED
 from logs_schema.taxonomy import Failure, QueueReason, Route
 
 PERSON = func.coalesce(INTERACTION.c.user_id, INTERACTION.c.session_id, INTERACTION.c.id)
@@ -24,6 +22,8 @@ left out is seldom clearly wrong, and citations are a habit that a few hundred e
 CAUSES = (Failure.truncated_context.value, Failure.stale_context.value)
 CAUSED = 0.5
 """Factor of a finding whose passages were outdated or cut: whoever mends that may mend it."""
+QUEUED = (Route.behaviour.value, Route.ticket.value)
+"""Routes of what may be queued for review."""
 
 
 class Factors(Value):
@@ -114,22 +114,31 @@ class Candidate(NamedTuple):
 
 
 class Asking(NamedTuple):
-    """How often a question was asked, and how content people were."""
+    """How often a question was asked, and how content people were.
+
+    Whoever said something has one voice, the mean of what they said, -1 to 1.
+    """
 
     asked: int = 1
     people: int = 1
-    voices: tuple[float, ...] = ()
-    """One a person who said something: the mean of what they said, -1 to 1."""
+    voices: int = 0
+    unhappy: int = 0
+    """Voices below 0."""
+    said: float = 0.0
+    """Sum of all voices."""
+    complaints: float = 0.0
+    """Sum of the unhappy ones."""
 
-    @property
-    def unhappy(self) -> int:
-        """People who were not content."""
-        return sum(voice < 0 for voice in self.voices)
+    @classmethod
+    def of(cls, asked: int, people: int, voices: Sequence[float]) -> "Asking":
+        """From each voice."""
+        complaints = [voice for voice in voices if voice < 0]
+        return cls(asked, people, len(voices), len(complaints), fsum(voices), fsum(complaints))
 
     @property
     def feedback(self) -> float | None:
         """Mean over people."""
-        return round(sum(self.voices) / len(self.voices), 4) if self.voices else None
+        return round(self.said / self.voices, 4) if self.voices else None
 
     @property
     def impact(self) -> float:
@@ -137,23 +146,29 @@ class Asking(NamedTuple):
 
         One voice alone adds no more than a quarter, so that a single angry person does not decide.
         """
-        bad = -sum(min(voice, 0.0) for voice in self.voices) / (len(self.voices) + 1)
+        bad = -self.complaints / (self.voices + 1)
         return (1 + 0.5 * log2(self.people)) * (1 + 0.5 * bad)
 
 
-def askings(connection: Connection) -> dict[str, Asking]:
-    """Of every cluster of flagged records."""
-    flagged = FINDING.c.route.in_([Route.behaviour.value, Route.ticket.value])
+def askings(connection: Connection, *where: Any) -> Iterator[tuple[str, Asking]]:
+    """(Cluster, how it was asked) of the clusters of flagged records, as far as conditions on `finding` hold."""
     joined = FINDING.join(INTERACTION, INTERACTION.c.id == FINDING.c.interaction_id)
-    where = (flagged, FINDING.c.cluster.is_not(None))
-    count = select(FINDING.c.cluster, func.count(), func.count(distinct(PERSON))).select_from(joined)
-    said = select(FINDING.c.cluster, func.avg(FINDING.c.vote)).select_from(joined)
-    voices: dict[str, list[float]] = defaultdict(list)
-    voted = said.where(*where, FINDING.c.vote.is_not(None)).group_by(FINDING.c.cluster, PERSON)
-    for cluster, vote in connection.execute(voted):
-        voices[cluster].append(float(vote))
-    counted = connection.execute(count.where(*where).group_by(FINDING.c.cluster))
-    return {cluster: Asking(asked, people, tuple(sorted(voices[cluster]))) for cluster, asked, people in counted}
+    columns = (FINDING.c.cluster, func.count().label("asked"), func.avg(FINDING.c.vote).label("voice"))
+    known = (FINDING.c.route.in_(QUEUED), FINDING.c.cluster.is_not(None), *where)
+    people = select(*columns).select_from(joined).where(*known).group_by(FINDING.c.cluster, PERSON).subquery()
+    voice = people.c.voice
+    query = select(
+        people.c.cluster,
+        func.sum(people.c.asked),
+        func.count(),
+        func.count(voice),
+        func.sum(case((voice < 0, 1), else_=0)),
+        func.coalesce(func.sum(voice), 0.0),
+        func.coalesce(func.sum(case((voice < 0, voice))), 0.0),
+    )
+    rows = connection.execute(query.group_by(people.c.cluster), execution_options=PAGED)
+    for cluster, asked, number, voices, unhappy, said, complaints in rows:
+        yield cluster, Asking(int(asked), number, voices, int(unhappy), float(said), float(complaints))
 
 
 _FIRST = CONTEXT.alias("first")
@@ -172,20 +187,20 @@ _COLUMNS = (
 
 
 def candidates(connection: Connection, *where: Any) -> Iterator[Candidate]:
-    """Findings that fulfil conditions on `finding`, as candidates; equal texts are kept once, for many may be held."""
+    """Findings that fulfil conditions on `finding`, as candidates."""
     first = (_FIRST.c.interaction_id == FINDING.c.interaction_id) & (_FIRST.c.rank == 0)
     joined = FINDING.join(INTERACTION, INTERACTION.c.id == FINDING.c.interaction_id).outerjoin(_FIRST, first)
     query = select(*_COLUMNS).select_from(joined).where(*where)
-    for row in connection.execute(query.execution_options(yield_per=1000)):
+    for row in connection.execute(query, execution_options=PAGED):
         ticket = row.route == Route.ticket.value
         yield Candidate(
             id=row.interaction_id,
-            failure=QueueReason.ticket.value if ticket else intern(row.failure),
+            failure=QueueReason.ticket.value if ticket else row.failure,
             confidence=row.confidence,
-            miner_version=intern(row.miner_version),
-            cluster=intern(row.cluster or row.interaction_id),
-            user=row.user_id and intern(row.user_id),
-            session=row.session_id and intern(row.session_id),
-            document=row.document and intern(row.document),
+            miner_version=row.miner_version,
+            cluster=row.cluster or row.interaction_id,
+            user=row.user_id,
+            session=row.session_id,
+            document=row.document,
             caused=any(cause in row.secondary for cause in CAUSES),
         )

@@ -12,14 +12,14 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Engine, and_, delete, or_, select
+from sqlalchemy import Connection, Engine, delete, select
 
 from factory.mining.questions import Words, jaccard
 from factory.mining.settings import SignalSettings
 from factory.mining.text import content_words, normalise
 from logs_schema.database import writing
 from logs_schema.records import Feedback, FeedbackKind, Value, content_hash
-from logs_schema.rows import INTERACTION, WATERMARK, chunks, put
+from logs_schema.rows import INTERACTION, WATERMARK, after, chunks, put
 from logs_schema.scores import Track, untracked
 from logs_schema.store import Trace, set_feedback_in
 from logs_schema.tables import now
@@ -135,9 +135,7 @@ def _due(engine: Engine, step: str) -> Iterator[list[Turn]]:
         if not turns:
             return
         yield turns
-        last = turns[-1]
-        same = and_(columns.occurred_at == last.at, columns.id > last.id)
-        page = query.where(or_(columns.occurred_at > last.at, same)).order_by(*order).limit(PAGE)
+        page = query.where(after(turns[-1].at, turns[-1].id)).order_by(*order).limit(PAGE)
 
 
 def _around(connection: Connection, turns: Sequence[Turn], window: timedelta) -> Iterator[Turn]:

@@ -4,16 +4,14 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Engine, Table, select
+from sqlalchemy import Engine, select
 
 from factory.mining.abstention import read_abstention
 from logs_schema.records import RagRecord
+from logs_schema.rows import REVIEW
 from logs_schema.settings import HouseSettings
 from logs_schema.store import load_records
-from logs_schema.tables import Review
 from logs_schema.taxonomy import TICKET, Decision, Failure
-
-REVIEW: Table = Review.__table__  # type: ignore[attr-defined]
 
 
 class Verdict(NamedTuple):

@@ -5,11 +5,10 @@ from collections.abc import Iterator
 from sqlalchemy import Engine, Select, func, select
 
 from factory.mining.finding import Finding
-from factory.mining.queue import QUEUE, REVIEW
 from factory.mining.rank import Factors
 from labeling.push import mixed
 from logs_schema.records import UtcDatetime, Value
-from logs_schema.rows import FINDING, INTERACTION
+from logs_schema.rows import FINDING, INTERACTION, QUEUE, REVIEW
 from logs_schema.taxonomy import Decision, QueueReason, Route
 from logs_schema.visible import visible
 

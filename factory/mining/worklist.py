@@ -177,7 +177,7 @@ def _item(kind: WorkKind, key: tuple[str, ...], cases: list[Case]) -> WorkItem:
         if case.vote is not None:
             voices.setdefault(case.person, []).append(case.vote)
     people = {case.person for case in cases}
-    asking = Asking(len(cases), len(people), tuple(sorted(fmean(said) for said in voices.values())))
+    asking = Asking.of(len(cases), len(people), [fmean(said) for said in voices.values()])
     first: dict[str, Case] = {}
     for case in sorted(cases, key=lambda case: (case.vote or 0.0, -case.confidence, case.record_id)):
         first.setdefault(case.cluster, case)

@@ -44,14 +44,14 @@ class Batch:
             self.lines[record.record_id] = line if alone else None
 
 
-def save_parsed(engine: Engine, parsed: Parsed, source: str) -> Done:
-    """Save what came otherwise than in a file, in one transaction.
+def save_parsed(engine: Engine, parsed: Parsed, source: str, *, patience: float | None = None) -> Done:
+    """Save what came otherwise than in a file, in one transaction; wait for the store as `writing` does.
 
     Traces that are not whole become records as far as their spans tell; their spans go on waiting for more.
     """
     batch, done = Batch(), Done()
     batch.add(read_of(parsed))
-    with writing(engine) as connection:
+    with writing(engine, patience=patience) as connection:
         save_so_far(connection, source, save_batch(connection, batch, source, done), done)
         if batch.feedback:
             claim_waiting(connection, source, done)

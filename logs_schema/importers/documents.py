@@ -7,8 +7,13 @@ from logs_schema.importers.fields import any_moment, first_text, json_object, js
 
 TEXT_KEYS = ("content", "text", "page_content", "pageContent", "chunk", "body", "snippet", "document")
 ID_KEYS = ("doc_id", "document_id", "id", "chunk_id", "source")
-LIST_KEYS = ("documents", "source_documents", "output", "outputs", "results", "matches", "nodes", "context", "contexts")
+LIST_KEYS = (
+    *("documents", "source_documents", "output", "outputs", "results", "result"),
+    *("matches", "nodes", "context", "contexts"),
+)
 """Where an object holds its documents."""
+RETRIEVES = ("retriev", "search")
+"""In the name of a span or of a tool that retrieves."""
 
 
 def documents_of(value: Any, *, texts: bool = True) -> list[Tree]:
@@ -18,6 +23,11 @@ def documents_of(value: Any, *, texts: bool = True) -> list[Tree]:
         value: what was logged.
         texts: whether plain texts in a list are documents too.
     """
+    return [found for item in listed(value) if (found := _document(item, texts)) is not None]
+
+
+def listed(value: Any) -> list[Any]:
+    """Members of the list that a value is, as JSON text too, or holds."""
     if isinstance(value, str):
         value = json_value(value)
     for _ in range(4):
@@ -27,7 +37,7 @@ def documents_of(value: Any, *, texts: bool = True) -> list[Tree]:
             return columns
         held = [value[key] for key in LIST_KEYS if isinstance(value.get(key), list | dict)]
         value = list(items(value)) or (held[0] if held else None)
-    return [found for item in _flat(value) if (found := _document(item, texts)) is not None]
+    return _flat(value)
 
 
 def document(item: Tree) -> Tree:
@@ -78,7 +88,7 @@ def _columns(value: Tree) -> list[Tree] | None:
     for number, identifier in enumerate(ids):
         text = texts[number] if texts else None
         metadata = metadatas[number] if len(metadatas) == len(ids) else None
-        rows.append(document({"id": identifier, "text": text, "metadata": metadata}))
+        rows.append({"id": identifier, "text": text, "metadata": metadata})
     return rows
 
 

@@ -1,6 +1,6 @@
 """Spans and log events of OpenTelemetry's GenAI conventions, older ones and Traceloop's included."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from logs_schema.importers.attributes import Tree, at, identity, items, nested, span_id_of, trace_id_of, tree_of
@@ -17,7 +17,8 @@ from logs_schema.importers.fields import (
 )
 from logs_schema.importers.parsed import Parsed, about
 from logs_schema.importers.ratings import feedback_event
-from logs_schema.importers.spans import EVENT, Span
+from logs_schema.importers.spans import EVENT, Span, since_asked
+from logs_schema.importers.tools import result_documents, retrieves, sent_documents
 from logs_schema.records import Feedback, Message, Trace, content_hash
 
 PREFIXES = ("gen_ai.", "traceloop.", "llm.request.type", "db.query.result")
@@ -48,6 +49,8 @@ class Said(NamedTuple):
 
     messages: tuple[Message, ...] = ()
     output: str | None = None
+    documents: Sequence[Tree] = ()
+    """Those in the results of tools that it was sent."""
 
 
 def reads(attributes: Tree) -> bool:
@@ -86,20 +89,22 @@ def parse(value: Tree, source: str) -> Parsed:
 
 def _span(value: Tree, tree: Tree) -> Span:
     operation = text_of(at(tree, "gen_ai.operation.name", "traceloop.span.kind", "llm.request.type")) or ""
-    documents = _documents(value, tree)
-    kind = KINDS.get(operation.lower(), "RETRIEVER" if documents else "CHAIN")
+    known = KINDS.get(operation.lower())
+    documents = _documents(value, tree, known)
+    kind = known or ("RETRIEVER" if documents else "CHAIN")
     asked, history = question_of(at(tree, "traceloop.entity.input", "input.value"))
     said = _said(tree)
+    spoken: list[Message] = []
+    handed: Sequence[Tree] = ()
     for event, attributes in _events(value):
         more = _said_in(str(event.get("name")), attributes, event.get("body"))
-        said = Said(said.messages or more.messages, said.output if said.output is not None else more.output)
-    spoken = [
-        message
-        for event, attributes in _events(value)
-        if event.get("name") in SPOKEN
-        for message in _said_in(str(event.get("name")), attributes, event.get("body")).messages
-    ]
+        output = said.output if said.output is not None else more.output
+        said = Said(said.messages or more.messages, output, said.documents)
+        handed = since_asked(handed, more.messages, more.documents)
+        spoken += more.messages if event.get("name") in SPOKEN else ()
     messages = tuple(spoken) or said.messages
+    if kind == "LLM":
+        documents = documents or list(said.documents or handed)
     if kind != "LLM" and messages and asked is None:
         asked = next((message.content for message in reversed(messages) if message.role == "user"), None)
     replied = said.output if said.output is not None else answer_of(json_value(at(tree, "traceloop.entity.output")))
@@ -122,8 +127,8 @@ def _span(value: Tree, tree: Tree) -> Span:
     return Span.model_validate(given)
 
 
-def _documents(value: Tree, tree: Tree) -> list[Tree]:
-    """Documents of a retrieval: the conventions' attribute, the database's events, or what the task gave back."""
+def _documents(value: Tree, tree: Tree, kind: str | None) -> list[Tree]:
+    """Documents of a retrieval: the conventions' attribute, the database's events, or what task or tool gave back."""
     written = at(tree, "gen_ai.retrieval.documents")
     found = documents_of(list(items(written)) if isinstance(written, dict) else written)
     if found:
@@ -135,28 +140,39 @@ def _documents(value: Tree, tree: Tree) -> list[Tree]:
     ]
     if rows:
         return documents_of([{**row, "text": row.get("document")} for row in rows if isinstance(row, dict)])
-    operation = text_of(at(tree, "gen_ai.operation.name", "llm.request.type")) or ""
     named = text_of(at(tree, "traceloop.entity.name")) or ""
-    retrieves = KINDS.get(operation.lower()) == "RETRIEVER" or "retriev" in named.lower()
-    return documents_of(at(tree, "traceloop.entity.output")) if retrieves else []
+    given = at(tree, "traceloop.entity.output")
+    if kind == "RETRIEVER" or "retriev" in named.lower():
+        return documents_of(given)
+    if kind == "TOOL":
+        result = at(tree, "gen_ai.tool.call.result")
+        retrieving = retrieves(at(tree, "gen_ai.tool.name") or named, at(tree, "gen_ai.tool.type"))
+        return result_documents(given if result is None else result, known=retrieving)
+    return []
 
 
 def _said(tree: Tree) -> Said:
     """Messages in attributes: the present names, and the older ones with and without numbers."""
-    sent = _turns(at(tree, "gen_ai.input.messages", "gen_ai.prompt"))
+    written = _listed(at(tree, "gen_ai.input.messages", "gen_ai.prompt"))
+    sent = _turns(written)
     system = content_text(json_value(at(tree, "gen_ai.system_instructions")))
     if system and not any(message.role == "system" for message in sent):
         sent = (Message(role="system", content=system), *sent)
     replies = _turns(at(tree, "gen_ai.output.messages", "gen_ai.completion"), "assistant")
     texts = [turn.content for turn in replies if turn.role == "assistant"]
-    return Said(sent, texts[-1] if texts else None)
+    return Said(sent, texts[-1] if texts else None, sent_documents(written))
+
+
+def _listed(written: Any) -> Any:
+    """Messages as a list, when they come as JSON text of one, or numbered."""
+    written = json_value(written)
+    return list(items(written)) if isinstance(written, dict) else written
 
 
 def _turns(written: Any, role: str = "user") -> tuple[Message, ...]:
-    written = json_value(written)
-    if isinstance(written, str):
-        return messages_of([{"role": role, "content": written}])
-    listed = list(items(written)) if isinstance(written, dict) else written
+    listed = _listed(written)
+    if isinstance(listed, str):
+        return messages_of([{"role": role, "content": listed}])
     if not isinstance(listed, list):
         return ()
     return messages_of([{"role": role, **turn} if isinstance(turn, dict) else turn for turn in listed])
@@ -180,7 +196,8 @@ def _said_in(name: str, attributes: Tree, body: Any) -> Said:
     if not isinstance(told, dict):
         told = {"content": told}
     if name in SPOKEN:
-        return Said(messages_of([{"role": SPOKEN[name], **told}]))
+        turns = [{"role": SPOKEN[name], **told}]
+        return Said(messages_of(turns), documents=sent_documents(turns))
     if name == "gen_ai.choice":
         message = json_value(told.get("message", told))
         return Said(output=answer_of(message if isinstance(message, dict | str) else None))
@@ -203,16 +220,15 @@ def _log_event(value: Tree, source: str) -> Parsed:
     started = value.get("start_time")
     # the event's own nanoseconds keep the order of messages that were logged within one microsecond
     order = f"{started:0>20}" if isinstance(started, str | int) else ""
-    part = Span(
-        trace_id=trace_id,
-        span_id=f"{span_id}/{order}-{content_hash([name, value.get('attributes'), value.get('body')])}",
-        parent_id=span_id,
-        kind=EVENT,
-        started=moment(started, "the time of the event"),
-        messages=said.messages,
-        output=said.output,
-    )
-    return Parsed(spans=[part])
+    part = {
+        "trace_id": trace_id,
+        "span_id": f"{span_id}/{order}-{content_hash([name, value.get('attributes'), value.get('body')])}",
+        "parent_id": span_id,
+        "kind": EVENT,
+        "started": moment(started, "the time of the event"),
+        **said._asdict(),
+    }
+    return Parsed(spans=[Span.model_validate(part)])
 
 
 def _evaluation(attributes: Tree, occurred_at: Any, about: str | None) -> Feedback:

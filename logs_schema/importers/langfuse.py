@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 from logs_schema.importers.attributes import Tree
-from logs_schema.importers.documents import documents_of
+from logs_schema.importers.documents import RETRIEVES, documents_of
 from logs_schema.importers.fields import (
     answer_of,
     any_moment,
@@ -22,8 +22,6 @@ from logs_schema.importers.spans import TRACE, Span, record_of
 from logs_schema.records import Feedback, Trace
 
 KINDS = {"GENERATION": "LLM", "SPAN": "CHAIN", "EVENT": "UNKNOWN"}
-RETRIEVES = ("retriev", "search")
-"""In the name of a span that is a retriever: clients before version 3 know no type for it."""
 PASSAGE_KEYS = {"page_content", "pageContent"}
 """Where LangChain's documents hold their text: a span that gives back a list of them is a retriever too."""
 SOURCES = {"ANNOTATION", "API", "EVAL"}

@@ -13,6 +13,7 @@ from pydantic import Field
 from sqlalchemy import Engine
 
 from logs_schema.coverage import Coverage, coverage_in, percent
+from logs_schema.database import WIDE_CACHE_KIB, writing
 from logs_schema.errors import ConfigurationError, InputError
 from logs_schema.garbage import paused
 from logs_schema.importers.ahead import Ahead, Readers
@@ -24,13 +25,13 @@ from logs_schema.importers.read import BATCH, SAMPLE, Line, batches, expand, raw
 from logs_schema.importers.reading import Read, Way, reader
 from logs_schema.importers.rejects import Rejects
 from logs_schema.importers.seen import records_of
-from logs_schema.importers.tally import Tally
+from logs_schema.importers.tally import TABLES, Tally
 from logs_schema.importers.texts import TextsReport, import_texts
 from logs_schema.pii.replace import Cleaner, replaced_text
 from logs_schema.records import Value
 from logs_schema.rows import IMPORT_RUN
 from logs_schema.scores import Track, untracked
-from logs_schema.store import writing
+from logs_schema.scratch import scratch
 from logs_schema.tables import now
 from logs_schema.visible import visible
 
@@ -141,8 +142,9 @@ def import_files(
     began = time.monotonic()
     stores = expand(chunks)
     how = _How(format, source, strict, rejects, occurred_at, clean)
-    with Tally() as tally, paused():
-        with closing(Readers(engine, clean, workers)) as readers:
+    with scratch(TABLES) as tables:
+        tally = Tally(tables)
+        with paused(), closing(Readers(engine, clean, workers)) as readers:
             reports = [_import_file(engine, file, how, readers, tally, track) for file in expand(files)]
         texts = import_texts(engine, stores, strict=strict, rejects=rejects, clean=clean, track=track)
         with engine.connect() as connection:
@@ -222,7 +224,7 @@ def _save(engine: Engine, ahead: Ahead, here: _Here, tally: Tally) -> bool:
         known = records_of(connection, ahead.hashes)
     batch, done = _batch(ahead, known, here)
     if batch:
-        with writing(engine) as connection:
+        with writing(engine, cache_kib=WIDE_CACHE_KIB) as connection:
             tally.wait(save_batch(connection, batch, here.how.source, done))
     tally.add(done)
     return bool(batch.feedback)

@@ -1,13 +1,14 @@
 """Spans of a trace, from whatever tracing format, and the record that they make together."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from itertools import chain
+from typing import TypeVar
 
 from pydantic import Field
 
-from logs_schema.prompting import Inferred, infer
+from logs_schema.prompting import ANCHORS, Inferred, infer
 from logs_schema.records import Context, Identifier, Message, RagRecord, UtcDatetime, Value
 
 TRACE = "TRACE"
@@ -18,6 +19,9 @@ STEPS = {"LLM", "RETRIEVER", "RERANKER", "EMBEDDING", "TOOL", "GUARDRAIL", "EVAL
 """Kinds that are a step of answering, not the whole of it."""
 FIXED_TEXT = 300
 """Characters of a prompt's own words beside the passages: more may be passages of a retriever still to come."""
+
+
+T = TypeVar("T")
 
 
 class Span(Value):
@@ -36,7 +40,7 @@ class Span(Value):
     history: tuple[Message, ...] = ()
     output: str | None = None
     documents: tuple[Context, ...] = ()
-    """Retrieved, best first."""
+    """Retrieved, best first; of a model call, in the results of tools that it was sent."""
     reranked: tuple[Context, ...] = ()
     """What a reranker let through, best first; often without text."""
     messages: tuple[Message, ...] = ()
@@ -57,12 +61,21 @@ def record_of(spans: Sequence[Span], source: str) -> tuple[RagRecord, bool] | No
     It is whole when its root is there and the logged messages confirm what was retrieved: a prompt
     template renders them exactly. None as long as the query or the answer is missing. A root that
     never comes (it may lie in another system) is stood in for by the topmost span that knows both query
-    and answer, or by the call whose messages hold what was retrieved; where that cannot be seen, for only ids of
-    documents were logged, by the last call since the retrieval. The order of the spans does not matter.
+    and answer, or by the call whose messages hold what was retrieved (in a tool's result, too, or a part of it); where
+    that cannot be seen, for only ids of documents were logged, by the last call since the retrieval; at last by any
+    span that knows both, for it was the topmost before the one above it came. The order of the spans does not matter,
+    and a record that some spans make is not taken away by more of them.
     """
     in_parts = {span.parent_id for span in spans if span.kind == EVENT}
     spans = _put_together(spans)
     root, certain = _root(spans)
+    return _told(spans, root, certain, in_parts, source) or _told(spans, _knowing(spans), False, in_parts, source)
+
+
+def _told(
+    spans: Sequence[Span], root: Span | None, certain: bool, in_parts: Collection[str | None], source: str
+) -> tuple[RagRecord, bool] | None:
+    """As `record_of`, with this root."""
     retrievers = [span for span in spans if span.documents and span.kind not in {"CHAIN", "AGENT", TRACE}]
     found = retrievers or [span for span in spans if span.documents]
     calls = sorted(
@@ -82,7 +95,7 @@ def record_of(spans: Sequence[Span], source: str) -> tuple[RagRecord, bool] | No
     answering = [call for call in calls if root or call.output is not None]
     contexts, call, inferred = _seen(query, found, [span for span in spans if span.reranked], answering)
     if root is None and inferred is None:
-        call, inferred = _unseen(found, calls), None
+        call, inferred = _unseen(spans, calls), None
         if call is None:
             return None
     told_by = [*around, *calls] if root or call is None else [call]
@@ -139,9 +152,19 @@ def _put_together(spans: Sequence[Span]) -> list[Span]:
             messages = tuple(chain.from_iterable(part.messages for part in mine))
             outputs = [part.output for part in mine if part.output is not None]
             output = span.output if span.output is not None or not outputs else outputs[0]
-            span = span.model_copy(update={"messages": span.messages or messages, "output": output})
+            handed: Sequence[Context] = ()
+            for part in mine:
+                handed = since_asked(handed, part.messages, part.documents)
+            told = {"messages": span.messages or messages, "output": output, "documents": span.documents or handed}
+            span = span.model_copy(update=told)
         whole.append(span)
     return whole
+
+
+def since_asked(before: Sequence[T], messages: Sequence[Message], documents: Sequence[T]) -> Sequence[T]:
+    """Documents that tools gave back, with those that came with more messages; those before a question are over."""
+    asked = any(message.role == "user" for message in messages)
+    return (*(() if asked else before), *documents)
 
 
 def _root(spans: Sequence[Span]) -> tuple[Span | None, bool]:
@@ -155,14 +178,27 @@ def _root(spans: Sequence[Span]) -> tuple[Span | None, bool]:
     return next((span for span in orphans if span.query and span.output is not None), None), False
 
 
-def _unseen(retrievers: Sequence[Span], calls: Sequence[Span]) -> Span | None:
-    """The last call that answered since documents without text were retrieved: messages cannot show which were sent.
+def _knowing(spans: Sequence[Span]) -> Span | None:
+    """The topmost of the spans that know both query and answer."""
+    knowing = {s.span_id: s for s in spans if s.kind not in STEPS and s.query and s.output is not None}
+    tops = (span for span in knowing.values() if span.parent_id not in knowing)
+    return next(tops, None)
+
+
+def _unseen(spans: Sequence[Span], calls: Sequence[Span]) -> Span | None:
+    """The last call that answered and was sent what was retrieved, or (when ids alone show it) may have been.
 
     Once there is one, more spans never take it away: a record that was made of some spans stays one.
     """
-    bare = [span.started for span in retrievers if any(not context.text for context in span.documents)]
+    bare = [span.started for span in spans if any(not context.text for context in span.documents)]
+    beginnings = {c.text[: ANCHORS[-1]] for span in spans for c in span.documents + span.reranked if c.text}
+
+    def sent(call: Span) -> bool:
+        asked = call.messages[-1].content if call.messages and call.messages[-1].role == "user" else ""
+        return bool(call.documents) or any(beginning in asked for beginning in beginnings)
+
     answered = (call for call in calls if call.output is not None)
-    return next((call for call in answered if bare and call.started >= min(bare)), None)
+    return next((call for call in answered if sent(call) or (bare and call.started >= min(bare))), None)
 
 
 def _final(inferred: Inferred, contexts: Sequence[Context]) -> bool:
@@ -185,11 +221,17 @@ def _seen(
 ) -> tuple[tuple[Context, ...], Span | None, Inferred | None]:
     """(contexts, model call, inferred prompt): those that the logged messages confirm, else the likeliest.
 
-    Without confirmation the last reranker's choice is what the model saw, else all that was retrieved.
+    Without confirmation the last reranker's choice is what the model saw, else what the call was sent as results of
+    tools when nothing but tools retrieved, else all that was retrieved.
     """
-    retrieved = _distinct(chain.from_iterable(span.documents for span in retrievers))
+    texts: dict[str, Context] = {}
+    for context in chain.from_iterable(span.documents + span.reranked for span in (*retrievers, *rerankers)):
+        if context.text and context.doc_id:
+            texts.setdefault(context.doc_id, context)
+    found = [tuple(with_text(context, texts) for context in span.documents) for span in retrievers]
+    retrieved = _distinct(chain.from_iterable(found))
     reranked = [_completed(span.reranked, retrieved) for span in reversed(rerankers)]
-    lists = sorted([*(span.documents for span in retrievers), retrieved, *reranked], key=len, reverse=True)
+    lists = sorted([*found, retrieved, *reranked], key=len, reverse=True)
     guesses = [
         (contexts, call, inferred)
         for call in calls
@@ -199,16 +241,27 @@ def _seen(
     exact = next((guess for guess in guesses if not guess[2].truncated), None)
     if exact:
         return exact
-    likeliest = reranked[0] if reranked else retrieved
+    sent = calls[0].documents if calls and {span.kind for span in retrievers} <= {"LLM", "TOOL"} else ()
+    likeliest = reranked[0] if reranked else _completed(sent, retrieved) or retrieved
     cut = next((guess for guess in guesses if guess[0] == likeliest), None)
     return cut or (likeliest, calls[0] if calls else None, None)
+
+
+def with_text(context: Context, known: Mapping[str, Context]) -> Context:
+    """A context that came by id alone, with text and the like from that document; others stay as they are."""
+    same = known.get(context.doc_id or "")
+    if context.text or same is None:
+        return context
+    told = {name: getattr(context, name) or getattr(same, name) for name in ("title", "url", "version", "updated_at")}
+    return context.model_copy(update={"text": same.text, **told})
 
 
 def _distinct(contexts: chain[Context]) -> tuple[Context, ...]:
     kept: dict[tuple[str | None, str], Context] = {}
     for context in contexts:
         kept.setdefault((context.doc_id, context.text), context)
-    return tuple(kept.values())
+    named = {text for doc_id, text in kept if doc_id}
+    return tuple(context for context in kept.values() if context.doc_id or context.text not in named)
 
 
 def _completed(reranked: Sequence[Context], retrieved: Sequence[Context]) -> tuple[Context, ...]:

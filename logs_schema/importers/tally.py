@@ -2,24 +2,24 @@
 
 import sqlite3
 from collections.abc import Iterable, Iterator
-from types import TracebackType
 
 from logs_schema.importers.batch import Done
 
 PAGE = 500
 
 
-class Tally:
-    """Context manager: a private temporary database, which SQLite deletes when it is closed."""
+TABLES = """
+CREATE TABLE fate (id TEXT PRIMARY KEY, fate TEXT) WITHOUT ROWID;
+CREATE TABLE touched (id TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE waiting (trace TEXT PRIMARY KEY) WITHOUT ROWID;
+"""
 
-    def __init__(self) -> None:
-        self._database = sqlite3.connect("")
-        self._database.executescript(
-            "PRAGMA journal_mode = OFF;"
-            "CREATE TABLE fate (id TEXT PRIMARY KEY, fate TEXT) WITHOUT ROWID;"
-            "CREATE TABLE touched (id TEXT PRIMARY KEY) WITHOUT ROWID;"
-            "CREATE TABLE waiting (trace TEXT PRIMARY KEY) WITHOUT ROWID;"
-        )
+
+class Tally:
+    """Counts in a `scratch` database with `TABLES`."""
+
+    def __init__(self, tables: sqlite3.Connection) -> None:
+        self._database = tables
 
     def add(self, done: Done) -> None:
         """Note what a batch did: a record that is new in this file stays new when a later line changes it."""
@@ -58,11 +58,3 @@ class Tally:
                 return
             yield page
             after = page[-1]
-
-    def __enter__(self) -> "Tally":
-        """Begin."""
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        """Delete everything."""
-        self._database.close()

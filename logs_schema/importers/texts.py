@@ -16,7 +16,7 @@ from logs_schema.importers.fields import any_moment, reason_of, text_of
 from logs_schema.importers.joining import held_spans, join, so_far
 from logs_schema.importers.read import BATCH, SAMPLE, Line, batches, expand, read_lines
 from logs_schema.importers.rejects import Rejects
-from logs_schema.importers.spans import Span
+from logs_schema.importers.spans import Span, with_text
 from logs_schema.pii.replace import Cleaner
 from logs_schema.prepared import Prepared
 from logs_schema.records import Context, RagRecord, Value, passage_hash
@@ -96,7 +96,7 @@ def keep_texts(connection: Connection, records: Sequence[Prepared]) -> list[Prep
 def _with_texts(prepared: Prepared, stored: RagRecord) -> Prepared:
     known = {context.doc_id or "": context for context in stored.contexts if context.text}
     record = prepared.record
-    contexts = tuple(_filled(context, known) for context in record.contexts)
+    contexts = tuple(with_text(context, known) for context in record.contexts)
     return prepared if contexts == record.contexts else Prepared(record.model_copy(update={"contexts": contexts}))
 
 
@@ -229,12 +229,4 @@ def _span_filled(span: Span, given: Mapping[str, Context], answered: datetime) -
 def _all_filled(contexts: Sequence[Context], given: Mapping[str, Context], answered: datetime) -> tuple[Context, ...]:
     """The contexts with their texts, unless a text was changed after the answer: the model saw another one then."""
     seen = {name: c for name, c in given.items() if c.updated_at is None or c.updated_at <= answered}
-    return tuple(_filled(context, seen) for context in contexts)
-
-
-def _filled(context: Context, given: Mapping[str, Context]) -> Context:
-    chunk = given.get(context.doc_id or "")
-    if context.text or chunk is None:
-        return context
-    same = {name: getattr(context, name) or getattr(chunk, name) for name in ("title", "url", "version", "updated_at")}
-    return context.model_copy(update={"text": chunk.text, **same})
+    return tuple(with_text(context, seen) for context in contexts)

@@ -6,7 +6,9 @@ import socket
 import threading
 import time
 import urllib.parse
+import zlib
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from sqlalchemy import Engine, NullPool, create_engine, text
 from typer.testing import CliRunner
 
 from factory.cli.app import app
+from factory.collect.writer import PATIENCE_SECONDS
 from logs_schema.forgetting import forget_traces
 from logs_schema.keys import store_key_in
 from logs_schema.records import Trace
@@ -28,7 +31,7 @@ from tests.logs_schema.log_examples import spans_of
 from tests.stores import words_in
 
 MIB = 1 << 20
-GZIP = {"Content-Encoding": "gzip"}
+GZIP, DEFLATE = {"Content-Encoding": "gzip"}, {"Content-Encoding": "deflate"}
 ANYWHERE = "0.0.0.0"
 TEXTS = {"input.value", "output.value", "user.id", "llm.output_messages.0.message.content"}
 
@@ -50,10 +53,11 @@ def with_lines(collector: Running, data: bytes) -> bytes:
 
 
 def test_an_acknowledged_span_is_committed_whatever_it_came_in(collector: Running) -> None:
-    for number, (encode, headers) in enumerate(((protobuf, PROTOBUF), (as_json, JSON)) * 2, start=1):
-        body = encode(spans_of(number, thumbs="thumbs_down"))
-        sent = (gzip.compress(body), {**headers, **GZIP}) if number > 2 else (body, headers)
-        answer = requests.post(collector.url, *sent[:1], headers=sent[1], timeout=10)
+    packers = ((bytes, {}), (gzip.compress, GZIP), (zlib.compress, DEFLATE))
+    cases = product(((protobuf, PROTOBUF), (as_json, JSON)), packers)
+    for number, ((encode, headers), (pack, packed)) in enumerate(cases, start=1):
+        body = pack(encode(spans_of(number, thumbs="thumbs_down")))
+        answer = requests.post(collector.url, body, headers={**headers, **packed}, timeout=10)
         assert (answer.status_code, answer.headers["Content-Type"]) == (200, headers["Content-Type"])
         assert answer.content == (b"" if headers is PROTOBUF else b"{}")
         assert rows(collector.store, f"SELECT 1 FROM interaction WHERE source_id = '{number:032x}'") == [(1,)]
@@ -112,6 +116,8 @@ wrong: list[tuple[str, dict[str, str], bytes, int, str]] = [
     ("encoding", {**JSON, "Content-Encoding": "br"}, b"{}", 415, "Content-Encoding"),
     ("no gzip", {**PROTOBUF, **GZIP}, protobuf(spans_of(1)), 400, "gzip"),
     ("cut gzip", {**PROTOBUF, **GZIP}, gzip.compress(protobuf(spans_of(1)))[:-9], 400, "gzip"),
+    ("no deflate", {**PROTOBUF, **DEFLATE}, gzip.compress(protobuf(spans_of(1))), 400, "deflate"),
+    ("cut deflate", {**PROTOBUF, **DEFLATE}, zlib.compress(protobuf(spans_of(1)))[:-3], 400, "deflate"),
     ("cut protobuf", PROTOBUF, protobuf(spans_of(1))[:-9], 400, "protobuf"),
     ("no protobuf", PROTOBUF, b"\xff" * 50, 400, "protobuf"),
     ("no JSON", JSON, b'{"resourceSpans": [', 400, "JSON"),
@@ -122,6 +128,7 @@ wrong: list[tuple[str, dict[str, str], bytes, int, str]] = [
     ("a list", JSON, b"[]", 400, "resourceSpans"),
     ("large", PROTOBUF, b"\0" * (MIB + 1), 413, "1 MiB"),
     ("bomb", {**PROTOBUF, **GZIP}, gzip.compress(b"\0" * (200 * MIB)), 413, "1 MiB"),
+    ("deflated bomb", {**JSON, **DEFLATE}, zlib.compress(b"\0" * (200 * MIB)), 413, "1 MiB"),
     ("bomb in members", {**JSON, **GZIP}, gzip.compress(b"\0" * (MIB // 4)) * 5, 413, "1 MiB"),
 ]
 
@@ -232,12 +239,40 @@ def test_what_the_store_cannot_keep_up_with_is_sent_away_for_a_while(start: Star
     for thread in threads:
         thread.join(40)
     stored = {number for number, answer in answers.items() if answer.status_code == 200}
-    assert stored and len(stored) + 8 <= 12
+    assert len(stored) + 8 <= 12
     kept = rows(running.store, "SELECT source_id FROM interaction")
     assert {int(row[0], 16) for row in kept} == stored
     for number in set(answers) - stored:
         send(number)
         assert answers[number].status_code == 200
+
+
+def test_while_another_command_holds_the_store_there_is_an_answer_before_exporters_give_up(
+    start: Start, engine: Engine
+) -> None:
+    assert 2 * PATIENCE_SECONDS <= 5
+    running = start()
+    answers: dict[int, tuple[requests.Response, float]] = {}
+
+    def send(number: int) -> None:
+        begin = time.monotonic()
+        answer = requests.post(running.url, protobuf(spans_of(number)), headers=PROTOBUF, timeout=40)
+        answers[number] = answer, time.monotonic() - begin
+
+    threads = [threading.Thread(target=send, args=(number,)) for number in range(1, 7)]
+    with writing(engine):
+        for thread in threads:
+            thread.start()
+            time.sleep(0.3)  # some come while the first waits, and wait for a commit of their own
+        for thread in threads:
+            thread.join(40)
+        assert [answer.status_code for answer, _ in answers.values()] == [503] * 6
+        assert all(int(answer.headers["Retry-After"]) > 0 for answer, _ in answers.values())
+        assert max(seconds for _, seconds in answers.values()) < 10  # the timeout of the SDKs
+    for number in range(1, 7):
+        send(number)
+        assert answers[number][0].status_code == 200
+    assert rows(running.store, "SELECT count(*) FROM interaction") == [(6,)]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])

@@ -3,6 +3,7 @@ import gzip
 import hashlib
 import json
 import tracemalloc
+import zlib
 from collections.abc import AsyncIterator, Callable
 from http import HTTPStatus
 from typing import Any
@@ -14,18 +15,18 @@ from hypothesis import strategies as st
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from sqlalchemy import Engine
 
-import logs_schema.database as database
 from factory.collect import app as collecting
 from factory.collect import decode as decoding
+from factory.collect import writer
 from factory.collect.decode import JSON, PROTOBUF, Signal, decode, parts
-from factory.collect.intake import PIECE, Budget, Gunzip, Share, read
+from factory.collect.intake import PIECE, Budget, Share, Unpacking, read
 from factory.collect.refusal import Refusal
 from factory.collect.settings import CollectSettings
 from factory.collect.writer import Writer
 from logs_schema.importers.batch import save_parsed
 from logs_schema.importers.parsed import Parsed
 from logs_schema.records import Feedback, FeedbackKind, Trace
-from logs_schema.store import load_records, open_store, writing
+from logs_schema.store import load_records, writing
 from tests.collect.otlp_examples import as_json, protobuf
 from tests.logs_schema.log_examples import snapshot, spans_of
 
@@ -148,16 +149,21 @@ def _length(data: bytes) -> bytes:
     return bytes([*out, size])
 
 
-@given(st.lists(st.binary(max_size=300), max_size=4), st.integers(1, 50))
-def test_gzip_comes_out_as_it_went_in_however_it_is_cut(members: list[bytes], step: int) -> None:
-    packed = b"".join(gzip.compress(member * 500) for member in members)
-    gunzip, out = Gunzip(), bytearray()
+PACKERS = {"gzip": gzip.compress, "deflate": zlib.compress}
+
+
+@given(st.sampled_from(sorted(PACKERS)), st.lists(st.binary(max_size=300), max_size=4), st.integers(1, 50))
+def test_packed_data_come_out_as_they_went_in_however_they_are_cut(
+    encoding: str, members: list[bytes], step: int
+) -> None:
+    packed = b"".join(PACKERS[encoding](member * 500) for member in members)
+    unpacking, out = Unpacking(encoding), bytearray()
     for at in range(0, len(packed), step):
-        for piece in gunzip.pieces(packed[at : at + step]):
+        for piece in unpacking.pieces(packed[at : at + step]):
             assert len(piece) <= PIECE
             out += piece
     assert bytes(out) == b"".join(member * 500 for member in members)
-    assert gunzip.whole == bool(members)
+    assert unpacking.whole == bool(members)
 
 
 def test_requests_share_a_budget_and_give_it_back() -> None:
@@ -243,15 +249,13 @@ def test_what_the_database_refuses_takes_no_other_request_with_it(engine: Engine
 
 
 def test_a_store_that_another_command_holds_sends_senders_away_until_it_is_free(
-    engine: Engine, store_url: str, monkeypatch: pytest.MonkeyPatch
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database, "BUSY_SECONDS", 0.05)
-    impatient = open_store(store_url)
+    monkeypatch.setattr(writer, "PATIENCE_SECONDS", 0.05)
     with writing(engine):
-        outcomes = saved(impatient, *(parsed_of(number) for number in range(1, 6)))
+        outcomes = saved(engine, *(parsed_of(number) for number in range(1, 6)))
     assert [getattr(outcome, "status", None) for outcome in outcomes] == [503] * 5
-    assert saved(impatient, parsed_of(1)) == [None]
-    impatient.dispose()
+    assert saved(engine, parsed_of(1)) == [None]
     assert len(snapshot(engine)["records"]) == 1
 
 

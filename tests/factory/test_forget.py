@@ -21,10 +21,10 @@ from factory.mining.miner import mine
 from factory.settings import ScheduleSettings, Settings
 from factory.status import status
 from logs_schema.errors import InputError, NotReadyError
-from logs_schema.forgetting import QUEUE
 from logs_schema.importers.document_feed import import_documents
 from logs_schema.marks import FORGOTTEN
 from logs_schema.records import Feedback, FeedbackKind, RagRecord, record_id
+from logs_schema.rows import QUEUE
 from logs_schema.settings import PiiSettings, StoreSettings
 from logs_schema.store import load_records, save_records
 from logs_schema.tables import Adapter, DatasetRow, Promotion

@@ -121,6 +121,21 @@ def test_a_file_that_is_no_database(tmp_path: Path) -> None:
         open_store(f"sqlite:///{tmp_path}")
 
 
+@sqlite_only
+def test_a_damaged_file_is_told_in_a_sentence(engine: Engine) -> None:
+    save_records(engine, [record(n) for n in range(300)])
+    with engine.connect() as connection:
+        path = Path(str(engine.url.database))
+        first = connection.execute(text("SELECT rootpage FROM sqlite_master WHERE name = 'interaction'")).scalar_one()
+        connection.rollback()
+    engine.dispose()
+    with path.open("r+b") as stream:
+        stream.seek((first - 1) * 4096)
+        stream.write(b"\xff" * 4096)
+    with pytest.raises(FactoryError, match=r"is damaged .*restore it from a copy"), engine.connect() as connection:
+        connection.execute(text("SELECT count(response) FROM interaction")).scalar_one()
+
+
 def test_a_missing_driver_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "psycopg", None)
     with pytest.raises(ConfigurationError, match=r"groundmill\[postgres\]"):

@@ -8,10 +8,9 @@ from sqlalchemy import Engine, insert
 from logs_schema import export, frames, rows
 from logs_schema.errors import ConfigurationError
 from logs_schema.export import export_parquet
-from logs_schema.forgetting import REVIEW
 from logs_schema.passages import Texts
 from logs_schema.records import Context, Message, PromptTemplate, RagRecord
-from logs_schema.rows import FINDING
+from logs_schema.rows import FINDING, REVIEW
 from logs_schema.store import load_records, save_records
 from tests.logs_schema.log_examples import NOON, record, vote
 

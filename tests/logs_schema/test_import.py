@@ -1,16 +1,19 @@
+import gc
 import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, select
+from sqlalchemy import Connection, Engine, select
 
+from logs_schema.coverage import Coverage, coverage_in
 from logs_schema.errors import ConfigurationError, InputError
+from logs_schema.importers import run
 from logs_schema.importers.formats import FORMATS, load
 from logs_schema.importers.read import BATCH
 from logs_schema.importers.rejects import Rejects
@@ -43,6 +46,21 @@ def many_spans(traces: int) -> list[dict[str, Any]]:
     """Spans of many traces, so shuffled that a trace's spans are in different batches."""
     spans = [span for number in range(1, traces + 1) for span in spans_of(number, thumbs="thumbs_up")]
     return [spans[index * 401 % len(spans)] for index in range(len(spans))]
+
+
+def test_cycles_are_collected_while_the_coverage_is_read(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A query makes some, and there is one for every few hundred records."""
+    collecting: list[bool] = []
+
+    def noted(connection: Connection, ids: Sequence[str]) -> Coverage:
+        collecting.append(gc.isenabled())
+        return coverage_in(connection, ids)
+
+    monkeypatch.setattr(run, "coverage_in", noted)
+    import_files(engine, [write_lines(tmp_path / "logs.jsonl", [line(1), line(2)])])
+    assert collecting == [True]
 
 
 def test_the_report_counts_records_and_says_what_they_hold(engine: Engine, tmp_path: Path) -> None:

@@ -5,11 +5,16 @@ import json
 import os
 import random
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from backports import zstd
 from sqlalchemy import Engine, select
 
 from logs_schema.errors import FactoryError, InputError
@@ -35,6 +40,8 @@ BAD = (
     b"[1, 2]",
     b"not JSON at all, mail ann@example.com",
 )
+REJECTED = (len(BAD), len(BAD), 0, len(BAD), 2, len(BAD))
+"""Lines of each of the files that are rejected, at the least."""
 
 
 @pytest.fixture
@@ -44,7 +51,7 @@ def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     def started(self: Readers) -> bool:
         return self._started is not None and self._started.result() == []
 
-    monkeypatch.setattr(run, "BATCH", 7)
+    monkeypatch.setattr(run, "BATCH", 12)
     monkeypatch.setattr(ahead, "ALONE", 0)
     monkeypatch.setattr(Readers, "_at_work", property(started))
 
@@ -73,8 +80,16 @@ def line(rng: random.Random, number: int) -> dict[str, Any]:
     return {**plain, **told, **(rng.choice(extra) if kind < 6 else {})}
 
 
+def in_parquet(file: Path, values: list[dict[str, Any]]) -> None:
+    """A row a line, in groups that end within a batch; some have no usable time."""
+    names = dict.fromkeys(name for value in values for name in value)
+    rows = [{name: value.get(name) for name in names} for value in values]
+    rows[20]["timestamp"] = rows[50]["timestamp"] = "1970-01-01T00:00:00Z"
+    pq.write_table(pa.Table.from_pylist(rows), file, row_group_size=32)
+
+
 def files(folder: Path, seed: int) -> list[str]:
-    """Native lines with bad ones, the same packed and again, and shuffled spans."""
+    """Native lines with bad ones, the same packed in every way and again, shuffled spans, and standard input."""
     rng = random.Random(seed)
     lines = [json.dumps(line(rng, rng.randrange(40))).encode() for _ in range(120)]
     for bad in BAD:
@@ -82,12 +97,18 @@ def files(folder: Path, seed: int) -> list[str]:
     lines += rng.sample(lines, 40)
     folder.mkdir()
     (folder / "a.jsonl").write_bytes(b"\n".join(lines))
+    lines = [*BAD, *rng.sample(lines, 60)]
     rng.shuffle(lines)
     (folder / "b.jsonl.gz").write_bytes(gzip.compress(b"\n".join([json.dumps(line(rng, 99)).encode(), *lines])))
-    spans = [span for number in range(30) for span in spans_of(number, thumbs="thumbs_up")]
+    rng.shuffle(lines)
+    (folder / "d.jsonl.zst").write_bytes(zstd.compress(b"\n".join([json.dumps(line(rng, 98)).encode(), *lines])))
+    in_parquet(folder / "e.parquet", [line(rng, rng.randrange(40)) for _ in range(60)])
+    (folder / "stdin").write_bytes(b"\n".join([json.dumps(line(rng, 97)).encode(), *lines[::-1]]))
+    spans = [span for number in range(15) for span in spans_of(number, thumbs="thumbs_up")]
     rng.shuffle(spans)
     write_lines(folder / "c.jsonl", spans)
-    return [str(folder / name) for name in ("a.jsonl", "b.jsonl.gz", "c.jsonl", "a.jsonl")]
+    named = ("a.jsonl", "b.jsonl.gz", "c.jsonl", "d.jsonl.zst", "e.parquet")
+    return [*(str(folder / name) for name in named), "-"]
 
 
 def stored(engine: Engine) -> list[list[tuple[Any, ...]]]:
@@ -102,26 +123,36 @@ def stored(engine: Engine) -> list[list[tuple[Any, ...]]]:
 
 @pytest.mark.parametrize("private", [False, True])
 def test_processes_give_what_one_process_gives(
-    small_batches: None, fresh: Callable[[], Engine], tmp_path: Path, private: bool
+    small_batches: None,
+    fresh: Callable[[], Engine],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    private: bool,
 ) -> None:
     logs = files(tmp_path / "logs", seed=17)
     seen = []
-    for workers in (0, 2):
+
+    def once(engine: Engine, **told: Any) -> dict[str, Any]:
+        with (tmp_path / "logs" / "stdin").open("rb") as piped:
+            monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=piped))
+            return import_files(engine, logs, **told).model_dump(exclude={"seconds"})
+
+    for workers in (0, 2) if private else (0, 1, 2):
         engine = fresh()
         save_feedback(engine, "production", "t3", [])
         rejects = tmp_path / f"rejects-{workers}"
         clean = Cleaner(PiiSettings(), KEY) if private else None
-        reports = [
-            import_files(engine, logs, rejects=rejects, clean=clean, workers=workers).model_dump(exclude={"seconds"})
-            for _ in range(2)
-        ]
+        reports = [once(engine, rejects=rejects, clean=clean, workers=workers) for _ in range(2)]
         told = json.dumps(reports, default=str).replace(str(rejects), "")
         seen.append((told, stored(engine), [(path.name, path.read_bytes()) for path in sorted(rejects.iterdir())]))
         engine.dispose()
-    assert seen[0] == seen[1]
+    assert all(each == seen[0] for each in seen[1:])
     rows = repr(seen[0][1:])
     assert ("ann@example.com" in rows) is not private
-    assert json.loads(seen[0][0])[0]["files"][0]["rejected"] >= len(BAD)
+    read = json.loads(seen[0][0])[0]["files"]
+    assert [
+        (Path(file["file"]).name, file["rejected"] >= least) for file, least in zip(read, REJECTED, strict=True)
+    ] == [(Path(name).name, True) for name in logs]
 
 
 def test_a_strict_import_stops_at_the_same_line(small_batches: None, engine: Engine, tmp_path: Path) -> None:

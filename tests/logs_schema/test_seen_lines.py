@@ -15,11 +15,12 @@ from logs_schema.importers.batch import Done
 from logs_schema.importers.formats import load
 from logs_schema.importers.read import read_lines
 from logs_schema.importers.run import import_files
-from logs_schema.importers.tally import Tally
+from logs_schema.importers.tally import TABLES, Tally
 from logs_schema.keys import store_key_in
 from logs_schema.pii.replace import cleaner
 from logs_schema.records import Feedback, FeedbackKind, Trace, record_id
 from logs_schema.rows import INTERACTION
+from logs_schema.scratch import scratch
 from logs_schema.settings import PiiSettings
 from logs_schema.store import save_feedback, writing
 from tests.logs_schema.log_examples import snapshot, write_lines
@@ -174,7 +175,8 @@ fates = st.sampled_from(["new", "updated", "unchanged", "forgotten"])
 @given(st.lists(st.dictionaries(st.sampled_from("abc"), fates), max_size=6))
 def test_the_tally_counts_each_record_once(batches: list[Done]) -> None:
     expected: dict[str, str] = {}
-    with Tally() as tally:
+    with scratch(TABLES) as tables:
+        tally = Tally(tables)
         for done in batches:
             tally.add(done)
             for name, fate in done.items():
@@ -190,7 +192,8 @@ def test_the_tally_counts_each_record_once(batches: list[Done]) -> None:
 
 def test_the_tally_gives_everything_a_page_at_a_time() -> None:
     names = [record_id("s", str(number)) for number in range(1201)]
-    with Tally() as tally:
+    with scratch(TABLES) as tables:
+        tally = Tally(tables)
         tally.add(dict.fromkeys(names, "new"))
         tally.wait(names)
         pages = list(tally.waiting())

@@ -5,15 +5,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, select, update
 
-from factory.mining.clusters import Questions, cluster_findings
+from factory.mining.clusters import TABLES, Questions, cluster_findings
 from factory.mining.miner import mine
-from factory.mining.questions import figures, jaccard, topic_of
-from factory.mining.queue import QUEUE, QueueReport, fill_queue
+from factory.mining.questions import Words, figures, jaccard, topic_of
+from factory.mining.queue import QueueReport, fill_queue
 from factory.mining.rank import Asking
 from factory.mining.settings import MiningSettings
 from factory.mining.waiting import list_queue
+from logs_schema.errors import FactoryError
 from logs_schema.records import Feedback, FeedbackKind, RagRecord
-from logs_schema.rows import FINDING
+from logs_schema.rows import FINDING, QUEUE
+from logs_schema.scratch import scratch
 from logs_schema.settings import HouseSettings
 from logs_schema.store import save_records
 
@@ -151,6 +153,20 @@ def test_nobody_learns_what_the_miner_says_of_audit_records(engine: Engine, make
     assert len(list_queue(engine, limit=2).entries) == 2 and list_queue(engine, limit=2).waiting == {"audit": 4}
 
 
+def place_all(at_least: float, frequency: dict[str, int], named: list[tuple[str, Words]]) -> list[str]:
+    with scratch(TABLES) as tables:
+        known = Questions(tables, at_least, frequency)
+        return [known.place(*pair) for pair in named]
+
+
+def test_a_full_temporary_folder_is_told() -> None:
+    with pytest.raises(FactoryError, match=r"temporary files failed .*free some disk space"), scratch(TABLES) as tables:
+        tables.execute("PRAGMA max_page_count = 9")
+        known = Questions(tables, 0.7, {})
+        for n in range(1000):
+            known.place(f"r{n}", frozenset([f"word{n}", "other"]))
+
+
 _WORDS = st.lists(st.sampled_from(["bike", "lock", "plan", "trial", "city", "14", "30", "motor"]), min_size=1)
 
 
@@ -159,8 +175,7 @@ _WORDS = st.lists(st.sampled_from(["bike", "lock", "plan", "trial", "city", "14"
 def test_members_are_near_their_first_question(asked: list[list[str]], at_least: float) -> None:
     words = [topic_of(" ".join(some)) for some in asked]
     named = [(f"r{n}", some) for n, some in enumerate(words)]
-    known = Questions(at_least, {"bike": 3, "plan": 9})
-    placed = [known.place(*pair) for pair in named]
+    placed = place_all(at_least, {"bike": 3, "plan": 9}, named)
     for (_, own), cluster in zip(named, placed, strict=True):
         first = words[int(cluster[1:])]
         assert jaccard(own, first) >= at_least - 1e-9 and figures(own) == figures(first)
@@ -168,13 +183,12 @@ def test_members_are_near_their_first_question(asked: list[list[str]], at_least:
     same = {}
     for some, cluster in zip(words, placed, strict=True):
         assert same.setdefault(some, cluster) == cluster, "the same words are always together"
-    other = Questions(at_least, {})
-    assert [other.place(*pair) for pair in named] == placed, "frequencies decide nothing"
+    assert place_all(at_least, {}, named) == placed, "frequencies decide nothing"
 
 
 @given(people=st.integers(1, 10_000), voices=st.lists(st.floats(-1, 1), max_size=20))
 def test_impact_grows_with_people_and_never_falls_with_complaints(people: int, voices: list[float]) -> None:
-    asking = Asking(people, people, tuple(voices))
-    assert 1 <= asking.impact <= Asking(2 * people, 2 * people, tuple(voices)).impact
-    assert Asking(people, people, (*voices, -1.0)).impact >= asking.impact - 1e-9
-    assert Asking(1, 1, (-1.0,)).impact == 1.25
+    asking = Asking.of(people, people, voices)
+    assert 1 <= asking.impact <= Asking.of(2 * people, 2 * people, voices).impact
+    assert Asking.of(people, people, [*voices, -1.0]).impact >= asking.impact - 1e-9
+    assert Asking.of(1, 1, [-1.0]).impact == 1.25

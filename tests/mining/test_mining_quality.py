@@ -14,11 +14,10 @@ from factory.mining.calibration import calibration
 from factory.mining.intervals import share, told, weighted
 from factory.mining.miner import mine
 from factory.mining.quality import quality
-from factory.mining.queue import QUEUE, REVIEW
 from factory.mining.settings import MiningSettings
 from logs_schema.errors import NotReadyError
 from logs_schema.records import RagRecord, content_hash
-from logs_schema.rows import put
+from logs_schema.rows import QUEUE, REVIEW, put
 from logs_schema.settings import HouseSettings
 from logs_schema.store import open_store, save_records
 from logs_schema.tables import now

@@ -1,3 +1,4 @@
+from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -9,11 +10,12 @@ from sqlalchemy import Engine, delete, insert, select, update
 
 from factory.mining.findings import load_finding
 from factory.mining.miner import mine
-from factory.mining.queue import QUEUE, REVIEW, QueueReport, drawn_for_audit, fill_queue
+from factory.mining.picking import draw_of, drawn_for_audit
+from factory.mining.queue import QueueReport, fill_queue
 from factory.mining.settings import MiningSettings
 from factory.mining.waiting import list_queue, next_step
 from logs_schema.records import Context, Message, RagRecord
-from logs_schema.rows import FINDING, INTERACTION
+from logs_schema.rows import FINDING, INTERACTION, QUEUE, REVIEW
 from logs_schema.settings import HouseSettings
 from logs_schema.store import save_records
 
@@ -255,3 +257,59 @@ def test_what_happens_next_is_one_thing(engine: Engine, make: Any) -> None:
     review(engine, queued, by="bert", decision="answer", ideal="It costs 72 euros.\n[1]")
     said = next_step(engine, findings[queued])
     assert 'the right answer is "It costs 72 euros. [1]".' in said and said.endswith("They do not agree.")
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    shown=st.lists(
+        st.tuples(
+            st.sampled_from(["unfaithful", "over_refusal"]),
+            st.sampled_from([0.2, 0.5, 0.55, 0.6, 0.9]),
+            st.integers(0, 3),
+            st.integers(0, 4),
+        ),
+        min_size=1,
+        max_size=30,
+    ),
+    budget=st.integers(1, 12),
+)
+def test_each_place_goes_to_the_highest_priority_of_its_moment(
+    engine: Engine, make: Any, shown: list[tuple[str, float, int, int]], budget: int
+) -> None:
+    """The walk by bounds chooses as looking at everything for every place does."""
+    contexts = [Context(text=f"The plan of city {n} costs 72 euros a month.", doc_id=f"d{n}") for n in range(4)]
+    records = [
+        asked(make, n, response=LIE, contexts=(contexts[document],), user_id=f"u{user}")
+        for n, (_, _, document, user) in enumerate(shown)
+    ]
+    with engine.begin() as connection:
+        connection.execute(delete(INTERACTION))
+    save_records(engine, records)
+    mine(engine, MiningSettings(budget=1, audit_share=0, shares={"bad_format": 1}), HOUSE)
+    with engine.begin() as connection:
+        for record, (failure, confidence, _, _) in zip(records, shown, strict=True):
+            mended = {"failure": failure, "confidence": confidence, "route": "behaviour", "secondary": []}
+            connection.execute(update(FINDING).where(FINDING.c.interaction_id == record.record_id).values(mended))
+    shares = {"unfaithful": 0.6, "over_refusal": 0.4}
+    fill_queue(engine, MiningSettings(budget=budget, audit_share=0, shares=shares, per_user=3))
+
+    place = {record.record_id: one for record, one in zip(records, shown, strict=True)}
+    left, documents, users, expected = dict(place), Counter[int](), Counter[int](), list[str]()
+
+    def best(kind: str) -> str | None:
+        allowed = [name for name, (failure, _, _, user) in left.items() if failure == kind and users[user] < 3]
+        order = {
+            name: (-round(place[name][1] * round((1 + documents[place[name][2]]) ** -0.5, 4), 6), draw_of(name, 17))
+            for name in allowed
+        }
+        return min(order, key=lambda name: order[name], default=None)
+
+    for rounds in ({kind: round(share * budget) for kind, share in shares.items()}, dict.fromkeys(shares, budget)):
+        for kind, count in rounds.items():
+            for _ in range(count):
+                name = best(kind)
+                if name is not None and len(expected) < budget:
+                    expected.append(name)
+                    documents[left[name][2]] += 1
+                    users[left.pop(name)[3]] += 1
+    assert set(queue(engine)) == set(expected)

@@ -7,13 +7,13 @@ from sqlalchemy import Engine, select, update
 
 from factory.mining.findings import load_finding
 from factory.mining.miner import MineReport, mine
-from factory.mining.queue import QUEUE
 from factory.mining.settings import MiningSettings
 from factory.mining.waiting import list_queue
 from labeling.form import record_fields
 from labeling.push import correction_draft
 from logs_schema.importers.tickets import parse
 from logs_schema.records import RagRecord
+from logs_schema.rows import QUEUE
 from logs_schema.settings import HouseSettings
 from logs_schema.store import save_records
 from logs_schema.tables import now
