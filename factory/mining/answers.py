@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 from factory.mining.idf import idf
 from factory.mining.passage import Passage, passage
 from factory.mining.text import Token, tokens
-from factory.mining.words import STOP_WORDS
+from factory.mining.words import NEGATIONS, STOP_WORDS
 from logs_schema.records import RagRecord
 
 ENOUGH = 3
@@ -131,7 +131,7 @@ def answer_in(record: RagRecord, texts: Sequence[tuple[str, str]]) -> Answer:
             )
             span = one.span(at, at)
             added = (word for word, places in one.places.items() if places & span)
-            best = Answer(holding, rank, at, frozenset(added) - weights.keys() - STOP_WORDS)
+            best = Answer(holding, rank, at, frozenset(added) - weights.keys() - STOP_WORDS - NEGATIONS)
     return best
 
 

@@ -8,8 +8,10 @@ from functools import cached_property
 from factory.mining.answers import Answer
 from factory.mining.citations import Citation
 from factory.mining.claims import SHORT, Claim
+from factory.mining.contradiction import contradiction
 from factory.mining.corpus import Searched
 from factory.mining.feedback import GROUNDED, Opinion, read_feedback
+from factory.mining.format import misfit
 from factory.mining.frame import stated
 from factory.mining.lexical import claimed, read
 from factory.mining.passage import Passage, passages
@@ -56,9 +58,15 @@ class Case:
 
     @property
     def held(self) -> bool:
-        """The contexts hold the answer: a person's correction decides, else the score and what the corpus holds."""
+        """The contexts hold the answer: a person's correction decides, else the score, what the corpus holds, and a
+        complaint about an answer that they support.
+        """
         correction = self.opinion.correction
-        return correction.supported if correction else self.sufficient >= 0 and self.missed is None
+        if correction:
+            return correction.supported
+        sufficient = self.scores.sufficiency or 0.0
+        disputed = not (self.refusal or self.unsupported) and self.complained(sufficient, self.settings.sufficient)
+        return self.sufficient >= 0 and self.missed is None and not disputed
 
     @property
     def doubtful(self) -> bool:
@@ -86,6 +94,43 @@ class Case:
         """0 to 1: how clearly the contexts do not hold the answer."""
         return max(-self.sufficient, self.missed or 0.0)
 
+    def complained(self, value: float, threshold: float) -> bool:
+        """Whether a person voted down what a score near its threshold lets pass: it goes to review.
+
+        A threshold of 0 lets everything pass.
+        """
+        return self.opinion.complaint and threshold > 0 and value - threshold < self.settings.unsettled
+
+    @property
+    def unsupported(self) -> bool:
+        """The response says what the contexts do not support: by its score, plainly, or a person doubts it, too."""
+        if self.faithful < 0 or self.contradictions:
+            return True
+        faithfulness = self.scores.faithfulness
+        return faithfulness is not None and self.complained(faithfulness, self.settings.faithful)
+
+    @property
+    def incomplete(self) -> bool:
+        """The response leaves out what the closest sentence holds: by its score, or a person doubts it, too."""
+        repeated = self.scores.completeness
+        least = self.settings.incomplete
+        return repeated is not None and (repeated < least or self.complained(repeated, least))
+
+    @cached_property
+    def contradictions(self) -> dict[Sentence, str]:
+        """Sentence → how it contradicts a passage; a dearer stage that looked at it knows better."""
+        told = (
+            (claim, contradiction(claim, self.record.response, self.record.query, self.record.contexts))
+            for claim in self.judged
+            if not self._told(claim)
+        )
+        return {claim.sentence: how for claim, how in told if how}
+
+    @cached_property
+    def misfit(self) -> str | None:
+        """What is wrong with the format of the response."""
+        return misfit(self.record.response, self.settings.format_regex, self.settings.format_schema)
+
     @cached_property
     def stated(self) -> list[Claim]:
         """The claims that are more than frames of an answer."""
@@ -93,12 +138,18 @@ class Case:
 
     @cached_property
     def doubted(self) -> list[Claim]:
-        """Claims that would not count as supported if they stood alone: the worst first, in order when nearly as bad,
-        and those too short to say much last.
+        """Claims that contradict a passage, then those that would not count as supported if they stood alone: the worst
+        first, in order when nearly as bad, and those too short to say much last.
         """
-        doubted = [claim for claim in self.stated if self.support(claim) < self.settings.faithful]
+        plain = self.contradictions
+
+        def place(claim: Claim) -> tuple[bool, bool, float, int]:
+            short = claim.weight < SHORT
+            return claim.sentence not in plain, short, round(self.support(claim), 1), claim.sentence.start
+
         return sorted(
-            doubted, key=lambda claim: (claim.weight < SHORT, round(self.support(claim), 1), claim.sentence.start)
+            (one for one in self.stated if one.sentence in plain or self.support(one) < self.settings.faithful),
+            key=place,
         )
 
     def support(self, claim: Claim) -> float:
@@ -110,13 +161,17 @@ class Case:
         return {claim.sentence: self._support(claim) for claim in self.judged}
 
     def _support(self, claim: Claim) -> float:
+        told = self._told(claim)
+        return min(told) if told else claimed(claim)
+
+    def _told(self, claim: Claim) -> list[float]:
+        """What a dearer stage says of the sentence."""
         start, end = claim.sentence
-        told = [
+        return [
             one.score
             for one in self.scores.evidence
             if one.spans and one.score is not None and one.spans[0].start < end and start < one.spans[0].end
         ]
-        return min(told) if told else claimed(claim)
 
     @property
     def faithful(self) -> float:

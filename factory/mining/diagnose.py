@@ -4,9 +4,7 @@ The thresholds are settings; the weights of `confidence` only rank. A score near
 confidence: "right topic, answer missing" cannot be told from words alone.
 """
 
-import re
 from dataclasses import replace
-from functools import lru_cache
 
 from factory.mining.case import Case, Search, read_case
 from factory.mining.explain import evidence as evidence_of
@@ -28,6 +26,8 @@ SURE = 0.95
 """A person's correction that the contexts bear out."""
 NO_MORE = 0.85
 """Confidence that scores alone can give: what comes above rests on a person or on a plain fact."""
+CONTRADICTED = 0.85
+"""How sure a plain contradiction is, once the contexts hold the answer: see `contradiction`."""
 VOTED_DOWN = 0.15
 VOTED_UP = -0.25
 
@@ -103,7 +103,7 @@ def _behaviour(case: Case) -> dict[Failure, float]:
     sufficient = case.scores.sufficiency or 0.0
     if not case.held:
         # What a refusal adds from the passages, such as what else they say, is no outside knowledge.
-        if case.refuses or (case.refusal and case.faithful >= 0):
+        if case.refuses or (case.refusal and not case.unsupported):
             return {}
         if not case.record.contexts:
             return {Failure.missing_abstention: 0.85}
@@ -111,13 +111,13 @@ def _behaviour(case: Case) -> dict[Failure, float]:
     if case.refuses:
         return {Failure.over_refusal: min(sufficient, NO_MORE)}
     failures = _form(case)
-    if case.faithful < 0:
+    if case.unsupported:
         repeats = case.scores.completeness or 0.0
-        sure = sufficient * (1 - (case.scores.faithfulness or 0.0)) * (1 - 0.5 * repeats)
-        failures[Failure.unfaithful] = min(sure, NO_MORE)
-    elif case.scores.completeness is not None and case.scores.completeness < case.settings.incomplete:
-        lacking = 1 - case.scores.completeness / case.settings.incomplete
-        failures[Failure.incomplete] = 0.5 * sufficient * lacking
+        wrong = (1 - (case.scores.faithfulness or 0.0)) * (1 - 0.5 * repeats)
+        failures[Failure.unfaithful] = min(sufficient * max(wrong, CONTRADICTED * bool(case.contradictions)), NO_MORE)
+    elif case.incomplete:
+        repeats = (case.scores.completeness or 0.0) / case.settings.incomplete
+        failures[Failure.incomplete] = 0.5 * sufficient * max(1 - repeats, 0.0)
     return failures
 
 
@@ -127,7 +127,7 @@ def _corrected(case: Case, correction: Correction) -> dict[Failure, float]:
         if case.refuses:
             return {Failure.over_refusal: SURE}
         says_else = correction.given < 0.5 and correction.agreed < 0.5
-        return _form(case) | {Failure.unfaithful if case.faithful < 0 or says_else else Failure.incomplete: SURE}
+        return _form(case) | {Failure.unfaithful if case.unsupported or says_else else Failure.incomplete: SURE}
     if case.refuses:
         return {}
     return {Failure.missing_abstention: SURE if correction.abstains else 0.7}
@@ -145,8 +145,7 @@ def _form(case: Case) -> dict[Failure, float]:
             failures[Failure.bad_citation] = 0.4 + 0.4 * max(case.sufficient, 0.0)
         elif 2 * len(unsupported) >= cited:
             failures[Failure.bad_citation] = 0.3 + 0.3 * max(case.sufficient, 0.0)
-    pattern = case.settings.format_regex
-    if pattern is not None and not _compiled(pattern).search(case.record.response):
+    if case.misfit:
         failures[Failure.bad_format] = 0.8
     return failures
 
@@ -175,7 +174,8 @@ def _in_corpus(case: Case) -> tuple[Failure, float]:
     covered = case.searched.hit.covered if case.searched.hit else 0.0
     if case.missed is not None:
         return Failure.retrieval_miss, 0.6 + 0.4 * covered
-    if case.searched.documents and covered < case.settings.uncovered:
+    disputed = case.sufficient >= 0 and not case.opinion.correction
+    if case.searched.documents and covered < case.settings.uncovered and not disputed:
         return Failure.knowledge_gap, 1 - 0.5 * covered / case.settings.uncovered
     return Failure.insufficient_context, 1.0
 
@@ -208,8 +208,3 @@ def _finding(
         evidence=evidence,
         why=why,
     )
-
-
-@lru_cache(maxsize=8)
-def _compiled(pattern: str) -> re.Pattern[str]:
-    return re.compile(pattern, re.DOTALL)

@@ -61,7 +61,8 @@ def _unsupported(case: Case, doubted: Sequence[Claim]) -> list[Evidence]:
     for group in groups[:SHOWN]:
         claim = group[0]
         missing = lacking(claim)[:SHOWN]
-        note = _noted(case, claim) or (f"in no passage: {', '.join(missing)}" if missing else "no passage says this")
+        lack = f"in no passage: {', '.join(missing)}" if missing else "no passage says this"
+        note = _noted(case, claim) or case.contradictions.get(claim.sentence) or lack
         spans = [_span("response", each.sentence) for each in group]
         if claim.context is not None and claim.place:
             spans.append(_span(f"context:{claim.context}", claim.place))

@@ -48,6 +48,11 @@ class Opinion(NamedTuple):
         return self.vote is not None and self.vote < 0
 
     @property
+    def complaint(self) -> bool:
+        """Somebody said so; it was not read off behaviour."""
+        return self.bad and self.event is not None and self.event.kind is not FeedbackKind.implicit
+
+    @property
     def good(self) -> bool:
         """Somebody was content."""
         return self.vote is not None and self.vote > 0

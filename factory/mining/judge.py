@@ -118,6 +118,7 @@ def judge_stage(engine: Engine, settings: MiningSettings) -> Stage:
                     pending[record.record_id] = said
                 else:
                     verdicts[record.record_id] = said
+                    kept["replies without a valid verdict"] += said is UNSURE
         return [
             Scores(pending=pending[record.record_id])
             if record.record_id in pending
@@ -125,7 +126,7 @@ def judge_stage(engine: Engine, settings: MiningSettings) -> Stage:
             for record in records
         ]
 
-    return Stage("judge", score, spent=lambda: {**client.spent(), **kept})
+    return Stage("judge", score, spent=lambda: {**client.spent(), **+kept})
 
 
 def read_verdict(text: str) -> Verdict:

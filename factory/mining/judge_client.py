@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 R = TypeVar("R")
 
-BUSY = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
+UNREACHED = 0
+"""In the place of a status: nothing was sent, because nobody was there."""
+BUSY = frozenset({UNREACHED, 408, 409, 425, 429, 500, 502, 503, 504, 529})
 """Answers that are worth another try."""
 REFUSED = frozenset({400, 413, 422})
 """Answers that are about this one request, such as one that is too long; or about the way of asking."""
@@ -157,6 +159,8 @@ class Client:
                     if len(read) > LARGEST_REPLY:
                         return None, b"its answer is far too long", None
                 return response.status_code, bytes(read), _wait(response)
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            return UNREACHED, type(error).__name__.encode(), None
         except (httpx.TransportError, httpx.DecodingError) as error:
             return None, type(error).__name__.encode(), None
         except RuntimeError:  # another thread's error ended the run before this one could ask

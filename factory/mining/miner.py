@@ -25,7 +25,7 @@ from logs_schema.store import iter_unmined
 from logs_schema.tables import now
 from logs_schema.taxonomy import Failure, MiningEngine, Route
 
-CODE_VERSION = 6
+CODE_VERSION = 7
 """Raise it with every change of code that changes verdicts: the next run then mines everything again."""
 
 
@@ -74,8 +74,8 @@ def miner_version(settings: MiningSettings, house: HouseSettings, fits: Mapping[
         house: The wording of "I don't know".
         fits: The calibrations in force, see `calibrate.fits_in_force`; the package's own when None.
     """
-    verdict = {"faithful", "sufficient", "incomplete", "much_better", "uncovered", "citations", "format_regex"}
-    thresholds = settings.model_dump(mode="json", include=verdict)
+    scored = {"faithful", "sufficient", "incomplete", "unsettled", "much_better", "uncovered"}
+    thresholds = settings.model_dump(mode="json", include=scored | {"citations", "format_regex", "format_schema"})
     probabilities = {
         name: (fits[name] if fits else shipped(name)).model_dump(mode="json") for name in fit_names(settings)
     }

@@ -1,6 +1,7 @@
 """Loading the model that `[mining.model]` names, and telling which of its labels means "supported"."""
 
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from factory.mining.settings import ModelSettings
@@ -61,6 +62,8 @@ def load(settings: ModelSettings) -> Loaded:
             "[mining.model] needs torch and transformers: run pip install 'groundmill[model]', or leave name empty."
         ) from error
     name = settings.name
+    if (name.startswith((".", "/", "~")) or name.count("/") > 1) and not Path(name).is_dir():
+        raise ConfigurationError(f"[mining.model] name: there is no folder {name!r}.")
     device = _device(settings, torch.cuda.is_available())
     try:
         with quiet():

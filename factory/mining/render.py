@@ -9,7 +9,7 @@ from factory.mining.finding import Finding
 from factory.mining.settings import MiningSettings
 from factory.mining.why import quoted
 from logs_schema.records import RagRecord
-from logs_schema.scores import Scores, Span
+from logs_schema.scores import Span
 from logs_schema.taxonomy import ROUTES, Failure, Route
 from logs_schema.visible import visible
 
@@ -86,7 +86,7 @@ def render_finding(
     if next_step is not None:
         _section(text, "What happens next", Text(next_step))
     explained = "probabilities unless said otherwise; in brackets the `[mining]` threshold, below which it is a fault"
-    _section(text, "Scores", Text("\n".join(_in_words(finding.scores, settings))), explained)
+    _section(text, "Scores", Text("\n".join(_in_words(finding, settings))), explained)
     return text
 
 
@@ -220,11 +220,14 @@ def _places(finding: Finding, where: str, length: int) -> list[tuple[int, int, s
     return places
 
 
-def _in_words(scores: Scores, settings: MiningSettings) -> list[str]:
+def _in_words(finding: Finding, settings: MiningSettings) -> list[str]:
+    scores = finding.scores
+    outweighed = finding.failure is Failure.unfaithful and (scores.faithfulness or 0.0) >= settings.faithful
+    but = "; by all its words, which the reason above outweighs" if outweighed else ""
     repeated = "Of what the closest sentence adds to the question, the response repeats"
     cited = _share(scores.citation_validity) if scores.citations else "there are none in the response"
     lines = [
-        f"The passages support the response: {_degree(scores.faithfulness)} [faithful = {settings.faithful}]",
+        f"The passages support the response: {_degree(scores.faithfulness)} [faithful = {settings.faithful}]{but}",
         f"They hold the answer to the question: {_degree(scores.sufficiency)} [sufficient = {settings.sufficient}]",
         f"Words of the question found in the closest passage: {_share(scores.query_coverage)}",
         f"{repeated}: {_share(scores.completeness)} [incomplete = {settings.incomplete}]",

@@ -84,13 +84,17 @@ class MiningSettings(Section):
     uncovered: float = Field(default=0.3, gt=0, le=1)
     """Below this coverage by the best passage of the documents feed a question is a `knowledge_gap`."""
     unsettled: float = Field(default=0.15, ge=0, le=1)
-    """Scores nearer than this to their threshold are unsettled: the optional stages look at those records."""
+    """Scores nearer than this to their threshold are unsettled: the optional stages look at those records, and an
+    explicit complaint about one sends it to review."""
     workers: int = Field(default=1, ge=1, le=256)
     """Processes that judge records; each searches the corpus with an index of its own."""
     citations: bool = True
     """Whether answers must cite their passages as [n]."""
     format_regex: str | None = None
     """A response that does not match it (search, dot matches newline) is `bad_format`."""
+    format_schema: str | None = None
+    """Text of a JSON Schema: a response that is not JSON, or does not keep to it, is `bad_format`. It may refer to
+    nothing outside itself."""
     budget: int = Field(default=200, ge=1)
     """Records that may wait for review at a time."""
     audit_share: float = Field(default=0.1, ge=0, le=1)
@@ -119,13 +123,20 @@ class MiningSettings(Section):
     judge: JudgeSettings = JudgeSettings()
 
     @model_validator(mode="after")
-    def _format_compiles(self) -> "MiningSettings":
+    def _format_is_valid(self) -> "MiningSettings":
         import re
+
+        from factory.mining.format import schema_validator
 
         try:
             re.compile(self.format_regex or "")
         except re.error as error:
             raise ValueError(f"format_regex is not a regular expression: {error}") from error
+        try:
+            if self.format_schema is not None:
+                schema_validator(self.format_schema)
+        except ValueError as error:
+            raise ValueError(f"format_schema is not a JSON Schema: {error}") from error
         return self
 
     @model_validator(mode="after")

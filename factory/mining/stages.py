@@ -46,6 +46,4 @@ def identity(settings: MiningSettings) -> dict[str, Any]:
         from factory.mining.judge import prompt_hash
 
         found["judge"] = {"model": settings.judge.model, "prompt": prompt_hash()}
-    if found:
-        found["unsettled"] = settings.unsettled
     return found

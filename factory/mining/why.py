@@ -24,15 +24,15 @@ def why(case: Case, failures: dict[Failure, float]) -> str:
         case Failure.unfaithful:
             if not states(case):
                 return f"{_held(case)}, but the response {NOTHING}."
-            return f"{_held(case)}, but the response says {_claim(case)}, which no passage supports{_missing(case)}."
+            return f"{_held(case)}, but the response says {_claim(case)}, {_unsupported(case)}."
         case Failure.over_refusal:
             return f"{_held(case)}, but the response says that it does not know."
         case Failure.incomplete:
-            return f"{_held(case)}, but the response leaves out what it says."
+            return f"{_held(case)}, but the response leaves out what it says{_left_out(case)}{_complaint(case)}."
         case Failure.bad_citation:
             return _citation(case)
         case Failure.bad_format:
-            return "The response does not have the required format."
+            return f"The response does not have the required format: {case.misfit}."
         case Failure.missing_abstention:
             if not states(case):
                 return f"{_lacking(case)}, but instead of saying so the response {NOTHING}."
@@ -69,7 +69,11 @@ def _refused(case: Case) -> str:
 
 
 def _lacking(case: Case) -> str:
-    return f"No passage seems to answer this{_unasked(case)}" if case.record.contexts else "Nothing was retrieved"
+    if not case.record.contexts:
+        return "Nothing was retrieved"
+    if case.sufficient >= 0 and case.missed is None and case.opinion.complaint:
+        return f"It is doubtful whether a passage answers this{_unasked(case)}{_complaint(case)}"
+    return f"No passage seems to answer this{_unasked(case)}"
 
 
 def _stale(case: Case) -> str:
@@ -135,6 +139,35 @@ def _claim(case: Case) -> str:
     if not bad:
         return quoted(case.record.response)
     return quoted(case.record.response[bad[0].sentence.start : bad[0].sentence.end])
+
+
+def _unsupported(case: Case) -> str:
+    """What is wrong with the claim that `_claim` quotes."""
+    plain = case.contradictions.get(case.doubted[0].sentence) if case.doubted else None
+    if plain:
+        return f"which contradicts the passage: {plain}"
+    if case.faithful < 0:
+        return f"which no passage supports{_missing(case)}"
+    return f"which the passages support only in part{_missing(case)}{_complaint(case)}"
+
+
+def _complaint(case: Case) -> str:
+    return f", and {voted(case)}" if case.opinion.complaint else ""
+
+
+def _left_out(case: Case) -> str:
+    """What the closest sentence adds to the question, as written, without what the response repeats."""
+    if case.answer.context is None:
+        return ""
+    held = {token.norm for token in tokens(case.record.response)}
+    place = answering(case, case.answer.context)
+    sentence = case.record.contexts[case.answer.context].text[place.start : place.end]
+    left = [
+        sentence[token.start : token.end]
+        for token in tokens(sentence)
+        if token.norm in case.answer.words and token.norm not in held
+    ]
+    return f" ({', '.join(list(dict.fromkeys(left))[:SHOWN])})" if left else ""
 
 
 def _missing(case: Case) -> str:

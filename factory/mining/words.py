@@ -8,11 +8,18 @@ what which who whom whose when where why how there here also just very not no no
 ok well oh such some any each both more most other own same too only again while during between through because
 der die das den dem des ein eine einer eines einem einen und oder aber ist sind war waren wird werden hat haben
 nicht kein keine mit von zu zum zur auf für im bei ich du er sie es wir ihr
+wie wer wen wem warum wieso weshalb welche welcher welches welchen wieviel viele mein meine dein
+deine kann können muss soll darf dass auch noch nur sich nach über vor durch wenn gibt beim
 le la les un une et ou est sont était du de des en dans sur pour par avec que qui ne pas je tu il elle nous vous
+combien pourquoi quand où quel quelle quels quelles cette votre puis peut avoir été
 el los las una y o es son era del al en por para con que no se su lo yo
+cómo cuándo cuánto cuánta cuántos cuántas dónde quién qué cuál cuáles puedo puede tiene más este esta
 il lo gli uno ed è sono di da nel nella per con che non si
+dove quanto quanti quante quando quale quali perché posso può
 het een en of zijn was van te op voor met dat die niet geen ik je hij we
+wanneer waar wat welke waarom hoeveel kan mag moet mijn onze er bij naar uit ook nog maar
 os um uma e ou são do da dos das em no na por para com que não se
+quantos quantas onde quem qual quais porque pode seu sua
 """
 _NEGATIONS = """
 not no never none neither nor nobody nothing nowhere without cannot hardly unable

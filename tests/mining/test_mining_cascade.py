@@ -146,7 +146,8 @@ def test_what_a_stage_left_is_due_again_until_it_is_done(
 def test_the_optional_stages_are_part_of_the_version_only_when_they_are_asked_for() -> None:
     house = HouseSettings()
     version = miner_version(SETTINGS, house)
-    assert miner_version(MiningSettings(unsettled=0.3, workers=4), house) == version
+    assert miner_version(MiningSettings(workers=4), house) == version
+    assert miner_version(MiningSettings(unsettled=0.3), house) != version, "complaints are believed as far"
     model = MiningSettings(model=ModelSettings(name="m"))
     assert miner_version(model, house) != version
     assert miner_version(MiningSettings(model=ModelSettings(name="m", batch=2)), house) == miner_version(model, house)

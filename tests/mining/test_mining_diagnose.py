@@ -5,6 +5,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from factory.mining.corpus import Searched
 from factory.mining.diagnose import diagnose
 from factory.mining.finding import Finding
 from factory.mining.lexical import lexical_scorer
@@ -49,7 +50,18 @@ WATERLOO = "who won the battle of waterloo"
             'response says "Riders pay 19 dollars to the Zurich office [1]."',
         ),
         ({"response": "I don't know based on the provided context."}, F.over_refusal, (), "says that it does not know"),
-        ({"response": "Pedalport offers three monthly plans [1]."}, F.incomplete, (), "leaves out what it says"),
+        (
+            {"response": "Pedalport offers three monthly plans [1]."},
+            F.incomplete,
+            (),
+            "leaves out what it says (costs, 72, euros, everyday, step)",
+        ),
+        (
+            {"query": "does the cargo plan have a trial", "response": "The Cargo plan hasn't any trial [2]."},
+            F.none,
+            (),
+            "",
+        ),
         ({"response": "The City plan costs 72 euros a month."}, F.bad_citation, (), "cites none of the retrieved"),
         (
             {"response": "The City plan costs 72 euros a month [7]."},
@@ -113,7 +125,7 @@ def test_a_number_in_words_is_the_same_number(make: Any) -> None:
 
 def test_a_format_that_is_broken(make: Any) -> None:
     finding = judged(make, MiningSettings(format_regex=r"^Answer: "))
-    assert finding.failure is F.bad_format
+    assert finding.failure is F.bad_format and "`format_regex`" in finding.why
     assert judged(make, MiningSettings(format_regex=r"euros.*\[1\]")).failure is F.none
     with pytest.raises(ValueError, match="format_regex"):
         MiningSettings(format_regex="(")
@@ -148,12 +160,61 @@ def test_a_stale_context_is_the_cause_of_an_answer_without_support(make: Any) ->
     assert (finding.failure, finding.secondary) == (F.missing_abstention, (F.stale_context,))
 
 
-def test_votes_move_confidence_and_nothing_else(make: Any) -> None:
+def test_votes_move_confidence_and_no_clear_verdict(make: Any) -> None:
     given = {"response": "Riders pay 19 dollars to the Zurich office [1]."}
     up, none, down = (judged(make, feedback=feedback, **given) for feedback in ((vote(1),), (), (vote(-1),)))
     assert up.failure is none.failure is down.failure is F.unfaithful
     assert up.confidence < none.confidence < down.confidence
     assert judged(make, feedback=(vote(-1),)).failure is F.none
+
+
+def scored(make: Any, events: tuple[Feedback, ...], settings: MiningSettings = SETTINGS, **given: Any) -> Finding:
+    scores = Scores(**{"faithfulness": 0.9, "sufficiency": 0.9, "completeness": 0.9, "citations": (1,), **given})
+    return diagnose(make(feedback=events), scores, settings=settings, house=HOUSE, versions={})
+
+
+@pytest.mark.parametrize(
+    ("given", "failure", "words"),
+    [
+        ({"faithfulness": 0.6}, F.unfaithful, "only in part"),
+        ({"sufficiency": 0.6}, F.missing_abstention, "doubtful whether a passage answers this"),
+        ({"completeness": 0.3}, F.incomplete, "leaves out"),
+        ({"faithfulness": 0.66}, F.none, ""),
+        ({"sufficiency": 0.66}, F.none, ""),
+        ({"completeness": 0.36}, F.none, ""),
+    ],
+)
+def test_a_complaint_sends_doubtful_answers_to_review(make: Any, given: Any, failure: F, words: str) -> None:
+    complained = scored(make, (vote(-1),), **given)
+    assert (complained.failure, scored(make, (), **given).failure) == (failure, F.none)
+    assert words in complained.why and "a user voted it down" in complained.why
+    assert complained.confidence <= 0.6, "it is a hint"
+    for event in (vote(1), Feedback(identifier="s", kind=FeedbackKind.implicit, value=-0.6)):
+        assert scored(make, (event,), **given).failure is F.none
+    assert scored(make, (vote(-1),), MiningSettings(unsettled=0), **given).failure is F.none
+
+
+def test_a_complaint_alone_is_no_knowledge_gap(make: Any) -> None:
+    scores = Scores(faithfulness=0.9, sufficiency=0.6, completeness=0.9, citations=(1,))
+    nothing = Searched(documents=9, logged=0, hit=None)
+    finding = diagnose(
+        make(feedback=(vote(-1),)), scores, settings=SETTINGS, house=HOUSE, versions={}, search=lambda *_: nothing
+    )
+    assert (finding.failure, finding.secondary) == (F.missing_abstention, (F.insufficient_context,))
+
+
+def test_a_threshold_of_nothing_flags_nothing_for_a_complaint_either(make: Any) -> None:
+    off = MiningSettings(faithful=0, sufficient=0, incomplete=0)
+    low = {"faithfulness": 0.05, "sufficiency": 0.05, "completeness": 0.05}
+    assert scored(make, (vote(-1),), off, **low).failure is F.none
+
+
+def test_a_complaint_does_not_dispute_a_refusal(make: Any) -> None:
+    told = make(response="I don't know.", feedback=(vote(-1),))
+    scores = Scores(sufficiency=0.55, abstained=True, completeness=0.0)
+    assert diagnose(told, scores, settings=SETTINGS, house=HOUSE, versions={}).failure is F.over_refusal
+    scores = Scores(sufficiency=0.45, abstained=True, completeness=0.0)
+    assert diagnose(told, scores, settings=SETTINGS, house=HOUSE, versions={}).failure is F.insufficient_context
 
 
 @pytest.mark.parametrize(

@@ -173,6 +173,7 @@ def test_nobody_there_counts_as_none(engine: Engine, make: Any) -> None:
     nobody = JudgeSettings(base_url="http://127.0.0.1:9/v1", model="m", retries=0, timeout_seconds=1)
     report = run(engine, MiningSettings(unsettled=1, judge=nobody))
     assert report.stages[1].pending == {"the judge does not answer (ConnectError)": 2}
+    assert report.stages[1].spent == {"requests": 2}, "what was not sent cost no tokens"
 
 
 @pytest.mark.parametrize(
@@ -198,6 +199,7 @@ def test_garbage_settles_nothing_and_is_not_asked_for_again(
     report = run(engine, asking(endpoint, retries=0))
     assert report.failures == before.failures
     assert load_finding(engine, make(1).record_id).scores.stages == ("words",)
+    assert len(content) > 1 << 20 or "1 replies without a valid verdict" in report.text()
     if len(content) < 1 << 20:
         run(engine, asking(endpoint).model_copy(update={"incomplete": 0.3}))
         assert len(endpoint.requests) == 1

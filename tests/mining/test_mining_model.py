@@ -236,6 +236,12 @@ def test_a_miner_with_a_model_turns_verdicts_and_scores_the_same_in_any_batch(
     assert [one.faithfulness for one in together] == pytest.approx([one.faithfulness for one in one_by_one], abs=2e-4)
 
 
+@pytest.mark.parametrize("name", ["./nothing", "/no/such/folder", "models/made/here"])
+def test_a_folder_that_is_not_there_is_told(name: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"there is no folder '{name}'"):
+        load(ModelSettings(name=name))
+
+
 @pytest.mark.slow
 def test_what_cannot_be_used_is_refused_in_a_sentence(tmp_path: Path, pair_model: str, save: Save) -> None:
     from transformers import AutoModelForMaskedLM, AutoTokenizer, BertForMaskedLM

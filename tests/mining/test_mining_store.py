@@ -62,7 +62,8 @@ def test_only_what_changes_verdicts_makes_another_version() -> None:
     version = miner_version(SETTINGS, HOUSE)
     for same in (MiningSettings(budget=7), MiningSettings(audit_share=0.5), MiningSettings(seed=3)):
         assert miner_version(same, HOUSE) == version
-    for other in (MiningSettings(faithful=0.6), MiningSettings(citations=False), MiningSettings(format_regex="x")):
+    formats = MiningSettings(format_regex="x"), MiningSettings(format_schema="{}")
+    for other in (MiningSettings(faithful=0.6), MiningSettings(citations=False), *formats):
         assert miner_version(other, HOUSE) != version
     assert miner_version(SETTINGS, HouseSettings(abstention="No idea.")) != version
 
