@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 from rich.text import Text
 
-from factory.mining.diagnose import NO_MORE
 from factory.mining.finding import Finding
 from factory.mining.settings import MiningSettings
 from factory.mining.why import quoted
@@ -23,8 +22,6 @@ _BELONGS = {
     "truncated": Failure.truncated_context,
 }
 """Kind of evidence → the failure that it is for; all others are for the primary one."""
-_PLAIN = frozenset({Failure.bad_format, Failure.stale_context, Failure.truncated_context})
-"""Failures whose confidence is a fixed value, whatever the scores are."""
 _HEAD = "bold"
 _DIM = "dim"
 TITLES = {
@@ -85,7 +82,7 @@ def render_finding(
         _section(text, "Also noticed", Text("\n".join(noticed)))
     if next_step is not None:
         _section(text, "What happens next", Text(next_step))
-    explained = "probabilities unless said otherwise; in brackets the `[mining]` threshold, below which it is a fault"
+    explained = "probabilities unless said otherwise; in brackets the lowest value that passes, set under `[mining]`"
     _section(text, "Scores", Text("\n".join(_in_words(finding, settings))), explained)
     return text
 
@@ -104,14 +101,7 @@ def _title(failure: Failure, record: RagRecord, finding: Finding) -> str:
 def _sure(finding: Finding) -> str:
     degrees = ((0.8, "very sure"), (0.5, "fairly sure"), (0.3, "not sure"), (0.0, "a faint suspicion"))
     word = next(word for least, word in degrees if finding.confidence >= least)
-    if finding.confidence > NO_MORE:
-        made = "rests on what a person said, or on a plain fact"
-    elif finding.failure in _PLAIN:
-        made = "a fixed value for this kind of finding"
-    else:
-        moved = ", moved by feedback" if finding.vote else ""
-        made = f"made of the scores below{moved}; scores alone give {NO_MORE} at most"
-    return f"{word} ({finding.confidence:.2f} of 1: {made})"
+    return f"{word} ({finding.confidence:.2f} of 1; it ranks findings, and is no probability)"
 
 
 def _passage(record: RagRecord, rank: int, finding: Finding, *, full: bool) -> Text:
@@ -223,18 +213,18 @@ def _places(finding: Finding, where: str, length: int) -> list[tuple[int, int, s
 def _in_words(finding: Finding, settings: MiningSettings) -> list[str]:
     scores = finding.scores
     outweighed = finding.failure is Failure.unfaithful and (scores.faithfulness or 0.0) >= settings.faithful
-    but = "; by all its words, which the reason above outweighs" if outweighed else ""
-    repeated = "Of what the closest sentence adds to the question, the response repeats"
+    but = "; measured by its words, which the reason above outweighs" if outweighed else ""
+    repeated = "New words of the closest sentence that the response repeats"
     cited = _share(scores.citation_validity) if scores.citations else "there are none in the response"
     lines = [
         f"The passages support the response: {_degree(scores.faithfulness)} [faithful = {settings.faithful}]{but}",
         f"They hold the answer to the question: {_degree(scores.sufficiency)} [sufficient = {settings.sufficient}]",
         f"Words of the question found in the closest passage: {_share(scores.query_coverage)}",
         f"{repeated}: {_share(scores.completeness)} [incomplete = {settings.incomplete}]",
-        f"Citations that are valid: {cited}",
+        f"Citations whose passage exists and supports the sentence: {cited}",
     ]
     if scores.abstained:
-        lines.append('The response opens with "I don\'t know"')
+        lines.append("The response says that it does not know")
     if len(scores.stages) > 1:
         lines.append(f"Measured by: {', then '.join(scores.stages)}")
     return lines
