@@ -151,7 +151,7 @@ def test_what_is_wrong_with_the_citations_is_said_once(make: Any) -> None:
     uncited = shown(make(response="The City plan costs 72 euros a month."))
     assert uncited.startswith("The response cites no passage.")
     assert uncited.count("cites") == 2 and "The response cites none of the retrieved passages." in uncited
-    assert "valid: there are none in the response" in uncited
+    assert "supports the sentence: there are none in the response" in uncited
     outside = shown(make(response="The City plan costs 72 euros a month [9]."))
     assert outside.startswith("The response cites a passage that does not exist.")
     assert "- there is no passage [9]\n" in outside
