@@ -112,7 +112,7 @@ def test_one_wrong_figure_outweighs_many_right_words(make: Any) -> None:
     assert 'which contradicts the passage: it says "60 days" where [1] says "14 days".' in none.why
     record = make(query="How long does a refund take?", contexts=(Context(text=REFUNDS),), response=LONG)
     shown = render_finding(record, none, MiningSettings()).plain
-    assert "[faithful = 0.5]; by all its words, which the reason above outweighs" in shown
+    assert "[faithful = 0.5]; measured by its words, which the reason above outweighs" in shown
     held = next(one for one in none.evidence if one.kind == "unsupported")
     assert [(span.where, span.start, span.end) for span in held.spans] == [
         ("response", 0, len(LONG)),
