@@ -36,9 +36,10 @@ def serve(
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     report, process = start(_labeling(ctx), background=background)
-    emit(report, as_json)
-    if not background:
-        attend(process, Path(report.home))
+    if background:
+        emit(report, as_json)
+    else:
+        attend(process, Path(report.home), lambda: emit(report, as_json))
 
 
 @label_app.command()

@@ -14,6 +14,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 
 from labeling.server.install import ready_python, server_env
@@ -103,13 +104,14 @@ def start(settings: LabelingSettings, *, background: bool) -> tuple[ServeReport,
     return report, process
 
 
-def attend(process: subprocess.Popen[bytes], home: Path) -> None:
-    """Wait until the server ends; an interrupt stops it in order.
+def attend(process: subprocess.Popen[bytes], home: Path, told: Callable[[], None]) -> None:
+    """Tell that the server runs, then wait until it ends; an interrupt stops it in order, also while it is told.
 
     Raises:
         NotReadyError: it ended by itself, with an error.
     """
     try:
+        told()
         code = process.wait()
     except KeyboardInterrupt:
         process.terminate()

@@ -252,7 +252,7 @@ def test_what_cannot_be_used_is_refused_in_a_sentence(tmp_path: Path, pair_model
         load(ModelSettings(name=masked))
     with pytest.raises(ConfigurationError, match="was not trained as a sequence classifier"):
         load(ModelSettings(name=masked, kind="sequence"))
-    with pytest.raises(ConfigurationError, match="cannot be used"):
+    with pytest.raises(ConfigurationError, match="there is no folder"):
         load(ModelSettings(name=str(tmp_path / "nothing")))
     pickled = Path(save(AutoModelForMaskedLM.from_pretrained(masked), made))
     (pickled / "model.safetensors").rename(pickled / "pytorch_model.bin")
