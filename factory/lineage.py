@@ -8,20 +8,16 @@ from sqlalchemy import Column, Connection, Engine, Table, select
 
 from logs_schema.errors import InputError
 from logs_schema.records import Value
-from logs_schema.rows import QUEUE, REVIEW
+from logs_schema.rows import FINDING, INTERACTION, QUEUE, REVIEW
 from logs_schema.store import resolve_id
 from logs_schema.tables import (
     Adapter,
     DatasetRow,
     DatasetVersion,
-    FindingRow,
     GateDecision,
-    Interaction,
     Promotion,
 )
 
-RECORD: Table = Interaction.__table__  # type: ignore[attr-defined]
-FINDING: Table = FindingRow.__table__  # type: ignore[attr-defined]
 DATASET: Table = DatasetVersion.__table__  # type: ignore[attr-defined]
 ROW: Table = DatasetRow.__table__  # type: ignore[attr-defined]
 ADAPTER: Table = Adapter.__table__  # type: ignore[attr-defined]
@@ -80,7 +76,7 @@ def trace(engine: Engine, identifier: str) -> Lineage:
 
 
 def _known(connection: Connection, wanted: str) -> Node | None:
-    if _rows(connection, RECORD.c.id, wanted):
+    if _rows(connection, INTERACTION.c.id, wanted):
         return _record(connection, wanted)
     if _rows(connection, ADAPTER.c.id, wanted):
         return _adapter_and_its_data(connection, wanted)
@@ -92,7 +88,7 @@ def _known(connection: Connection, wanted: str) -> Node | None:
     if not examples:
         return None
     record_id = examples[0].interaction_id
-    if record_id and _rows(connection, RECORD.c.id, record_id):
+    if record_id and _rows(connection, INTERACTION.c.id, record_id):
         return _record(connection, record_id)
     return _example(connection, examples)
 
@@ -101,7 +97,7 @@ def _known(connection: Connection, wanted: str) -> Node | None:
 
 
 def _record(connection: Connection, record_id: str) -> Node:
-    record = _rows(connection, RECORD.c.id, record_id)[0]
+    record = _rows(connection, INTERACTION.c.id, record_id)[0]
     children = [
         Node(kind="finding", id=row.failure, note=f"route {row.route}: {row.why}")
         for row in _rows(connection, FINDING.c.interaction_id, record_id)
@@ -172,10 +168,13 @@ def _contents(connection: Connection, dataset_id: str) -> Node:
     """The rows of a dataset by side and kind, who reviewed them, and the records behind them."""
     version = _rows(connection, DATASET.c.id, dataset_id)[0]
     joined = ROW.outerjoin(REVIEW, REVIEW.c.id == ROW.c.review_id).outerjoin(
-        RECORD, RECORD.c.id == ROW.c.interaction_id
+        INTERACTION, INTERACTION.c.id == ROW.c.interaction_id
     )
     found = connection.execute(
-        select(ROW.c.example_id, ROW.c.kind, ROW.c.split, ROW.c.interaction_id, REVIEW.c.reviewer, RECORD.c.source_id)
+        select(
+            *(ROW.c[name] for name in ("example_id", "kind", "split", "interaction_id")),
+            *(REVIEW.c.reviewer, INTERACTION.c.source_id),
+        )
         .select_from(joined)
         .where(ROW.c.dataset_id == dataset_id)
         .order_by(ROW.c.split, ROW.c.kind, ROW.c.example_id)

@@ -4,14 +4,14 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sqlalchemy import Engine, exists, select, update
+from sqlalchemy import Engine, select, update
 
 from labeling import client as argilla
 from labeling.form import form, record_fields
 from labeling.settings import LabelingSettings
 from logs_schema.errors import ConfigurationError
 from logs_schema.records import RagRecord, Value
-from logs_schema.rows import FINDING, QUEUE, REVIEW
+from logs_schema.rows import FINDING, QUEUE, REVIEWED
 from logs_schema.scores import Track, untracked
 from logs_schema.settings import HouseSettings
 from logs_schema.store import load_records, writing
@@ -125,11 +125,10 @@ def mixed(findings: Sequence[Any], audits: Sequence[Any]) -> list[Any]:
 def _due(engine: Engine, target: str, *, dataset_is_new: bool) -> list[_Item]:
     """Queue items that nobody has reviewed and that this Argilla does not hold, in the order to send them."""
     queue, finding = QUEUE.c, FINDING.c
-    reviewed = exists().where(REVIEW.c.interaction_id == queue.interaction_id)
     query = (
         select(queue.interaction_id, queue.reason, queue.failure, queue.priority, finding.why)
         .join(FINDING, finding.interaction_id == queue.interaction_id, isouter=True)
-        .where(~reviewed)
+        .where(~REVIEWED)
         .order_by(queue.priority.desc(), queue.interaction_id)
     )
     if not dataset_is_new:

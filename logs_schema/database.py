@@ -105,9 +105,9 @@ def writing(engine: Engine, *, patience: float | None = None, cache_kib: int | N
                 raw = connection.connection.dbapi_connection
                 if isinstance(raw, sqlite3.Connection):
                     raw.execute(f"PRAGMA busy_timeout={milliseconds}")
+                    if cache_kib:
+                        raw.execute(f"PRAGMA cache_size=-{cache_kib}")
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
-                if cache_kib:
-                    connection.exec_driver_sql(f"PRAGMA cache_size=-{cache_kib}")
             else:
                 connection.exec_driver_sql(f"SET LOCAL lock_timeout = {max(1, milliseconds)}")
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": WRITE_LOCK})

@@ -75,6 +75,8 @@ DOCUMENT: Table = DocumentVersion.__table__  # type: ignore[attr-defined]
 WATERMARK: Table = Watermark.__table__  # type: ignore[attr-defined]
 QUEUE: Table = QueueItem.__table__  # type: ignore[attr-defined]
 REVIEW: Table = Review.__table__  # type: ignore[attr-defined]
+REVIEWED = exists().where(REVIEW.c.interaction_id == QUEUE.c.interaction_id)
+"""Of a queue item: somebody reviewed it."""
 
 CHUNK = 500
 """Values in one IN list: far below the limit of every database."""

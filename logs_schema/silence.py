@@ -42,7 +42,7 @@ def silent(engine: Engine, *, after: timedelta) -> tuple[str, ...]:
     for source, hours in sorted(told.items()):
         hours.sort()
         begin, last = hours[0][0], hours[-1][1]
-        longest = max((after_[0] - before[1] for before, after_ in pairwise(hours)), default=timedelta())
+        longest = max((later[0] - earlier[1] for earlier, later in pairwise(hours)), default=timedelta())
         silence = end - last
         if max(after, LONGER * longest) < silence <= last - begin:
             a_day = sum(count for *_, count in hours) / ((last - begin) / timedelta(days=1))

@@ -21,8 +21,6 @@ from logs_schema.scratch import scratch
 from logs_schema.taxonomy import Route
 
 PAGE = 500
-
-
 TABLES = """
 CREATE TABLE due (number INTEGER PRIMARY KEY, id TEXT);
 CREATE TABLE question (number INTEGER PRIMARY KEY, words TEXT UNIQUE, cluster TEXT);
@@ -64,6 +62,7 @@ class Questions:
 
     def _near(self, words: Words, keys: Sequence[int]) -> Iterator[tuple[float, str]]:
         """(Negative similarity, cluster) of those that are near; one may come several times."""
+        exact = figures(words)
         sizes = self._at_least * len(words) - 1e-6, len(words) / self._at_least + 1e-6
         holding = (
             "SELECT words, cluster FROM holder JOIN question USING (number) WHERE word = ? AND size BETWEEN ? AND ?"
@@ -72,7 +71,7 @@ class Questions:
             for text, cluster in self._tables.execute(holding, (key, *sizes)):
                 other = frozenset(json.loads(text))
                 similar = jaccard(words, other)
-                if similar >= self._at_least - 1e-9 and figures(other) == figures(words):
+                if similar >= self._at_least - 1e-9 and figures(other) == exact:
                     yield -similar, cluster
 
 

@@ -12,11 +12,9 @@ from sqlalchemy import Connection, exists, func, or_, select
 
 from factory.mining.rank import QUEUED, Asking, Candidate, Factors, askings, candidates
 from factory.mining.settings import MiningSettings
-from logs_schema.rows import FINDING, QUEUE, REVIEW
+from logs_schema.rows import FINDING, QUEUE, REVIEW, REVIEWED
 from logs_schema.taxonomy import QueueReason
 
-REVIEWED = exists().where(REVIEW.c.interaction_id == QUEUE.c.interaction_id)
-"""Of a queue item: somebody reviewed it."""
 TABLES = f"""
 CREATE TABLE asking ({", ".join(("cluster PRIMARY KEY", *Asking._fields))});
 CREATE TABLE candidate ({", ".join((*Candidate._fields, "highest", "draw"))});
@@ -123,7 +121,7 @@ class Picker:
 
 def _flagged(connection: Connection, settings: MiningSettings) -> Iterator[Candidate]:
     """Flagged records that are neither queued, nor reviewed, nor of the audit slice."""
-    for candidate in candidates(connection, FINDING.c.route.in_(QUEUED), unseen(FINDING.c.interaction_id)):
+    for candidate in candidates(connection, FINDING.c.route.in_(QUEUED), ~seen(FINDING.c.interaction_id)):
         # tickets are no answers of the application: the audit slice leaves them out
         audited = not candidate.is_ticket and drawn_for_audit(candidate.id, settings)
         if settings.shares.get(candidate.failure, 0) > 0 and not audited:
@@ -132,11 +130,8 @@ def _flagged(connection: Connection, settings: MiningSettings) -> Iterator[Candi
 
 def _taken(connection: Connection) -> set[str]:
     """Clusters of questions that were ever queued or reviewed."""
-    seen = or_(
-        exists().where(QUEUE.c.interaction_id == FINDING.c.interaction_id),
-        exists().where(REVIEW.c.interaction_id == FINDING.c.interaction_id),
-    )
-    return set(connection.scalars(select(func.coalesce(FINDING.c.cluster, FINDING.c.interaction_id)).where(seen)))
+    cluster = func.coalesce(FINDING.c.cluster, FINDING.c.interaction_id)
+    return set(connection.scalars(select(cluster).where(seen(FINDING.c.interaction_id))))
 
 
 def _queued(connection: Connection) -> tuple[Counter[str | None], Counter[str | None], Counter[str | None]]:
@@ -150,10 +145,10 @@ def _queued(connection: Connection) -> tuple[Counter[str | None], Counter[str | 
     return users, sessions, documents
 
 
-def unseen(identifier: Any) -> Any:
-    """Neither queued nor reviewed."""
+def seen(identifier: Any) -> Any:
+    """Queued or reviewed."""
     queued = exists().where(QUEUE.c.interaction_id == identifier)
-    return ~or_(queued, exists().where(REVIEW.c.interaction_id == identifier))
+    return or_(queued, exists().where(REVIEW.c.interaction_id == identifier))
 
 
 def drawn_for_audit(record_id: str, settings: MiningSettings) -> bool:

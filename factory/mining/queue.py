@@ -8,12 +8,12 @@ from typing import Any
 from sqlalchemy import Connection, Engine, and_, delete, exists, func, select, update
 
 from factory.mining.clusters import cluster_findings
-from factory.mining.picking import REVIEWED, TABLES, Picker, audit_budget, draw_of, drawn_for_audit, unseen, waiting_in
+from factory.mining.picking import TABLES, Picker, audit_budget, draw_of, drawn_for_audit, seen, waiting_in
 from factory.mining.rank import QUEUED, Asking, Candidate, Factors, askings, candidates
 from factory.mining.settings import MiningSettings
 from logs_schema.database import writing
 from logs_schema.records import Value
-from logs_schema.rows import CONTEXT, FINDING, INTERACTION, PAGED, QUEUE, chunks, put
+from logs_schema.rows import CONTEXT, FINDING, INTERACTION, PAGED, QUEUE, REVIEWED, chunks, put
 from logs_schema.scores import Track, untracked
 from logs_schema.scratch import scratch
 from logs_schema.tables import now
@@ -136,7 +136,7 @@ def _add_audits(connection: Connection, settings: MiningSettings) -> int:
     if wanted <= 0:
         return 0
     ids = connection.scalars(
-        select(INTERACTION.c.id).where(JUDGEABLE, unseen(INTERACTION.c.id)), execution_options=PAGED
+        select(INTERACTION.c.id).where(JUDGEABLE, ~seen(INTERACTION.c.id)), execution_options=PAGED
     )
     drawn = nsmallest(wanted, ((draw_of(i, settings.seed), i) for i in ids if drawn_for_audit(i, settings)))
     blind = {"failure": None, "confidence": None, "miner_version": None, "factors": None}

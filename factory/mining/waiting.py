@@ -8,7 +8,7 @@ from factory.mining.finding import Finding
 from factory.mining.rank import Factors
 from labeling.push import mixed
 from logs_schema.records import UtcDatetime, Value
-from logs_schema.rows import FINDING, INTERACTION, QUEUE, REVIEW
+from logs_schema.rows import FINDING, INTERACTION, QUEUE, REVIEW, REVIEWED
 from logs_schema.taxonomy import Decision, QueueReason, Route
 from logs_schema.visible import visible
 
@@ -65,16 +65,15 @@ class QueueList(Value):
 
 def list_queue(engine: Engine, *, limit: int | None = None) -> QueueList:
     """What waits for review: the findings by priority, the audit records spread evenly among them."""
-    reviewed = select(REVIEW.c.interaction_id).where(REVIEW.c.interaction_id == QUEUE.c.interaction_id).exists()
     kind = func.coalesce(QUEUE.c.failure, QUEUE.c.reason)
-    count = select(kind, func.count()).where(~reviewed).group_by(kind).order_by(func.count().desc(), kind)
+    count = select(kind, func.count()).where(~REVIEWED).group_by(kind).order_by(func.count().desc(), kind)
     names = [QUEUE.c[name] for name in ("reason", "failure", "priority", "factors", "queued_at", "pushed_to")]
     joined = QUEUE.join(INTERACTION, INTERACTION.c.id == QUEUE.c.interaction_id)
     joined = joined.outerjoin(FINDING, FINDING.c.interaction_id == QUEUE.c.interaction_id)
     query = (
         select(QUEUE.c.interaction_id.label("record_id"), *names, INTERACTION.c.query, FINDING.c.why)
         .select_from(joined)
-        .where(~reviewed)
+        .where(~REVIEWED)
         .order_by(QUEUE.c.priority.desc(), QUEUE.c.interaction_id)
     )
     audit = QUEUE.c.reason == QueueReason.audit.value
@@ -82,7 +81,7 @@ def list_queue(engine: Engine, *, limit: int | None = None) -> QueueList:
         waiting = {row[0]: row[1] for row in connection.execute(count)}
         findings = [dict(row) for row in connection.execute(query.where(~audit)).mappings()]
         audits = [{**row, "why": None} for row in connection.execute(query.where(audit)).mappings()]
-        done = connection.scalar(select(func.count()).select_from(QUEUE).where(reviewed)) or 0
+        done = connection.scalar(select(func.count()).select_from(QUEUE).where(REVIEWED)) or 0
     rows = mixed(findings, audits)[:limit]
     return QueueList(entries=tuple(QueueEntry(**row) for row in rows), waiting=waiting, reviewed=done)
 

@@ -8,7 +8,7 @@ from sqlalchemy import Engine, select
 
 from factory.mining.questions import Words, topic_of
 from factory.mining.rank import PERSON
-from logs_schema.rows import CONTEXT, FINDING, INTERACTION, chunks
+from logs_schema.rows import CONTEXT, FINDING, INTERACTION, PAGED, chunks
 from logs_schema.taxonomy import Route, WorkKind
 
 _ROUTES = {Route.behaviour.value, Route.retrieval.value, Route.content.value, Route.prompt.value}
@@ -46,7 +46,7 @@ def read_cases(engine: Engine, since: datetime | None) -> Iterator[Case]:
     query = select(*columns).select_from(joined).where(FINDING.c.route.in_(sorted(_ROUTES)))
     query = query.where(INTERACTION.c.occurred_at >= since) if since else query
     with engine.connect() as connection:
-        rows = connection.execute(query.order_by(INTERACTION.c.id).execution_options(yield_per=1000))
+        rows = connection.execute(query.order_by(INTERACTION.c.id), execution_options=PAGED)
         for some in rows.partitions():
             held = [(row, causes) for row in some if (causes := _causes(row))]
             documents = _documents(engine, [row.id for row, _ in held])

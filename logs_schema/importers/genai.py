@@ -158,7 +158,7 @@ def _said(tree: Tree) -> Said:
     system = content_text(json_value(at(tree, "gen_ai.system_instructions")))
     if system and not any(message.role == "system" for message in sent):
         sent = (Message(role="system", content=system), *sent)
-    replies = _turns(at(tree, "gen_ai.output.messages", "gen_ai.completion"), "assistant")
+    replies = _turns(_listed(at(tree, "gen_ai.output.messages", "gen_ai.completion")), "assistant")
     texts = [turn.content for turn in replies if turn.role == "assistant"]
     return Said(sent, texts[-1] if texts else None, sent_documents(written))
 
@@ -169,8 +169,7 @@ def _listed(written: Any) -> Any:
     return list(items(written)) if isinstance(written, dict) else written
 
 
-def _turns(written: Any, role: str = "user") -> tuple[Message, ...]:
-    listed = _listed(written)
+def _turns(listed: Any, role: str = "user") -> tuple[Message, ...]:
     if isinstance(listed, str):
         return messages_of([{"role": role, "content": listed}])
     if not isinstance(listed, list):

@@ -67,7 +67,9 @@ def record_of(spans: Sequence[Span], source: str) -> tuple[RagRecord, bool] | No
     in_parts = {span.parent_id for span in spans if span.kind == EVENT}
     spans = _put_together(spans)
     root, certain = _root(spans)
-    return _told(spans, root, certain, in_parts, source) or _told(spans, _knowing(spans), False, in_parts, source)
+    found = _told(spans, root, certain, in_parts, source)
+    other = None if found else _knowing(spans)
+    return found if found or other is root else _told(spans, other, False, in_parts, source)
 
 
 def _told(

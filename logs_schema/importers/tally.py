@@ -6,8 +6,6 @@ from collections.abc import Iterable, Iterator
 from logs_schema.importers.batch import Done
 
 PAGE = 500
-
-
 TABLES = """
 CREATE TABLE fate (id TEXT PRIMARY KEY, fate TEXT) WITHOUT ROWID;
 CREATE TABLE touched (id TEXT PRIMARY KEY) WITHOUT ROWID;

@@ -9,6 +9,7 @@ from typing import Any
 from hypothesis import strategies as st
 from sqlalchemy import Engine, select
 
+from logs_schema.importers.run import import_files
 from logs_schema.records import Context, Feedback, FeedbackKind, Message, PromptTemplate, RagRecord
 from logs_schema.rows import INTERACTION, PASSAGE, PENDING, PROMPT
 from logs_schema.store import iter_records
@@ -191,3 +192,12 @@ def snapshot(engine: Engine) -> dict[str, Any]:
     stored = [record for batch in iter_records(engine) for record in batch]
     assert hashes == {record.record_id: record.content_hash for record in stored}
     return {"records": stored, "waiting": waiting, "passages": passages, "prompts": prompts}
+
+
+def stored(engine: Engine, folder: Path, lines: list[dict[str, Any]]) -> RagRecord:
+    """The one record of an empty store that takes these lines."""
+    report = import_files(engine, [write_lines(folder / "logs.jsonl", lines)])
+    assert report.files[0].rejected == 0
+    (only,) = snapshot(engine)["records"]
+    assert isinstance(only, RagRecord)
+    return only

@@ -12,9 +12,8 @@ from sqlalchemy import Engine
 
 from logs_schema.importers.run import import_files
 from logs_schema.importers.tools import result_documents, retrieves, sent_documents
-from logs_schema.records import RagRecord
 from tests.logs_schema import trace_examples as traces
-from tests.logs_schema.log_examples import snapshot, write_lines
+from tests.logs_schema.log_examples import snapshot, stored, write_lines
 
 Line = dict[str, Any]
 TEXTS = ["Orders may be returned for 30 days.", "Postage is free."]
@@ -78,14 +77,6 @@ def agent(
     return [traces.body(span) for span in (spans if root else spans[1:])]
 
 
-def record_in(engine: Engine, folder: Path, lines: list[Line]) -> RagRecord:
-    report = import_files(engine, [write_lines(folder / "logs.jsonl", lines)])
-    assert report.files[0].rejected == 0
-    (record,) = snapshot(engine)["records"]
-    assert isinstance(record, RagRecord)
-    return record
-
-
 @pytest.mark.parametrize("root", [True, False])
 @pytest.mark.parametrize(
     "told",
@@ -109,13 +100,13 @@ def test_documents_that_a_tool_gave_back_are_contexts(
         import_files(engine, [write_lines(tmp_path / "logs.jsonl", lines)])
         assert snapshot(engine)["records"] == []  # nothing shows which call answered with them
         return
-    record = record_in(engine, tmp_path, lines)
+    record = stored(engine, tmp_path, lines)
     assert (record.query, record.response, record.model, record.session_id) == (QUESTION, ANSWER, "small", "s-1")
     assert [(c.doc_id, c.text, c.score) for c in record.contexts] == [(r["id"], r["content"], r["score"]) for r in ROWS]
 
 
 def test_what_the_call_was_sent_goes_before_what_the_tool_found(engine: Engine, tmp_path: Path) -> None:
-    record = record_in(engine, tmp_path, agent(tool=json.dumps(ROWS), sent=[{"id": "kb-1", "content": TEXTS[1]}]))
+    record = stored(engine, tmp_path, agent(tool=json.dumps(ROWS), sent=[{"id": "kb-1", "content": TEXTS[1]}]))
     assert [(context.doc_id, context.score) for context in record.contexts] == [("kb-1", 0.8)]
 
 
@@ -147,7 +138,7 @@ def test_log_events_bring_what_tools_gave_back(engine: Engine, tmp_path: Path) -
     chat = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "small"}
     events = [traces.log_record(1, 4, name, body, place) for place, (name, body) in enumerate(told)]
     lines += [traces.body(traces.otlp_span(1, 4, 0, "chat small", chat)), *map(traces.logs_body, events)]
-    assert [context.doc_id for context in record_in(engine, tmp_path, lines).contexts] == ["kb-0", "kb-1"]
+    assert [context.doc_id for context in stored(engine, tmp_path, lines).contexts] == ["kb-0", "kb-1"]
 
 
 @pytest.mark.parametrize(
@@ -176,7 +167,7 @@ def test_only_a_list_of_documents_is_one(result: Any, known: bool, expected: int
 
 def test_a_tool_that_does_something_else_gives_no_contexts(engine: Engine, tmp_path: Path) -> None:
     mail = [{"status": "sent", "text": "Your mail was sent."}]
-    record = record_in(engine, tmp_path, agent(tool=json.dumps(mail), sent=mail, name="send_mail"))
+    record = stored(engine, tmp_path, agent(tool=json.dumps(mail), sent=mail, name="send_mail"))
     assert (record.query, record.response, record.contexts) == (QUESTION, ANSWER, ())
 
 

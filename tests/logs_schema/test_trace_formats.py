@@ -10,20 +10,12 @@ from sqlalchemy import Engine
 
 from logs_schema.importers.formats import load
 from logs_schema.importers.run import import_files
-from logs_schema.records import FeedbackKind, RagRecord
+from logs_schema.records import FeedbackKind
 from tests.logs_schema import trace_examples as traces
-from tests.logs_schema.log_examples import SYSTEM, snapshot, write_lines
+from tests.logs_schema.log_examples import SYSTEM, snapshot, stored, write_lines
 
 WITHOUT_SESSION = {"GenAI with log events"}
 SCORES = {"GenAI", "GenAI with log events", "LlamaIndex"}
-
-
-def stored(engine: Engine, folder: Path, lines: list[Any]) -> RagRecord:
-    report = import_files(engine, [write_lines(folder / "logs.jsonl", lines)])
-    assert report.files[0].rejected == 0
-    (record,) = snapshot(engine)["records"]
-    assert isinstance(record, RagRecord)
-    return record
 
 
 @pytest.mark.parametrize("name", traces.EVERY)
