@@ -1,17 +1,19 @@
 """Which findings ask the same: near-duplicate questions get one cluster, which later nights extend.
 
-The first question of a cluster stands for it, so that clusters cannot grow along chains. The search is the one that
-keeps near-duplicates on one side of a dataset's split, and finds every pair.
+The first question of a cluster stands for it, so that clusters cannot grow along chains. A question near to several
+goes to the one that was asked first, not to the nearest, which may have come only since the same words were asked last.
+The search is the one that keeps near-duplicates on one side of a dataset's split, and finds every pair.
 """
 
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from itertools import chain
+from typing import NamedTuple
 
-from sqlalchemy import Engine, bindparam, exists, func, or_, select, update
+from sqlalchemy import Connection, Engine, bindparam, exists, func, or_, select, update
 
 from factory.mining.questions import Words, figures, jaccard, prefix, topic_of
 from logs_schema.database import writing
@@ -23,9 +25,19 @@ from logs_schema.taxonomy import Route
 PAGE = 500
 TABLES = """
 CREATE TABLE due (number INTEGER PRIMARY KEY, id TEXT);
-CREATE TABLE question (number INTEGER PRIMARY KEY, words TEXT UNIQUE, cluster TEXT);
+CREATE TABLE question (number INTEGER PRIMARY KEY, words TEXT UNIQUE, asked REAL, cluster TEXT);
 CREATE TABLE holder (word INTEGER, size INTEGER, number INTEGER, PRIMARY KEY (word, size, number)) WITHOUT ROWID;
 """
+
+
+class Question(NamedTuple):
+    """Of a record, or the first of a cluster."""
+
+    name: str
+    """Id of the record, or cluster."""
+    words: Words
+    asked: float
+    """When, in seconds since 1970."""
 
 
 class Questions:
@@ -43,36 +55,39 @@ class Questions:
         self._at_least = near_duplicate
         self._frequency = frequency
 
-    def place(self, name: str, words: Words) -> str:
+    def place(self, question: Question) -> str:
         """The cluster of a record's question; one that no first question is near to begins its own, by its name."""
-        text = json.dumps(sorted(words))
+        text = json.dumps(sorted(question.words))
         same = self._tables.execute("SELECT cluster FROM question WHERE words = ?", (text,)).fetchone()
         if same:
             return str(same[0])
         # questions with other figures are never the same: those of one wording are not compared with each other
-        exact = " ".join(sorted(figures(words)))
-        keys = [_key(exact, word) for word in prefix(words, self._at_least, self._frequency)]
-        near = min(self._near(words, keys), default=None)
+        exact = " ".join(sorted(figures(question.words)))
+        keys = [_key(exact, word) for word in prefix(question.words, self._at_least, self._frequency)]
+        near = self._near(question.words, keys)
         if near:
-            return near[1]
-        number = self._tables.execute("INSERT INTO question (words, cluster) VALUES (?, ?)", (text, name)).lastrowid
-        rows = [(key, len(words), number) for key in keys]
+            return near
+        row = (text, question.asked, question.name)
+        number = self._tables.execute("INSERT INTO question (words, asked, cluster) VALUES (?, ?, ?)", row).lastrowid
+        rows = [(key, len(question.words), number) for key in keys]
         self._tables.executemany("INSERT OR IGNORE INTO holder VALUES (?, ?, ?)", rows)
-        return name
+        return question.name
 
-    def _near(self, words: Words, keys: Sequence[int]) -> Iterator[tuple[float, str]]:
-        """(Negative similarity, cluster) of those that are near; one may come several times."""
+    def _near(self, words: Words, keys: Sequence[int]) -> str | None:
+        """The cluster whose first question is near and was asked before the others that are."""
         exact = figures(words)
         sizes = self._at_least * len(words) - 1e-6, len(words) / self._at_least + 1e-6
-        holding = (
-            "SELECT words, cluster FROM holder JOIN question USING (number) WHERE word = ? AND size BETWEEN ? AND ?"
+        found = (
+            "SELECT asked, cluster, words FROM holder JOIN question USING (number)"
+            " WHERE word = ? AND size BETWEEN ? AND ?"
         )
-        for key in keys:
-            for text, cluster in self._tables.execute(holding, (key, *sizes)):
+        first: tuple[float, str] | None = None
+        for asked, cluster, text in chain.from_iterable(self._tables.execute(found, (key, *sizes)) for key in keys):
+            if first is None or (asked, cluster) < first:
                 other = frozenset(json.loads(text))
-                similar = jaccard(words, other)
-                if similar >= self._at_least - 1e-9 and figures(other) == exact:
-                    yield -similar, cluster
+                if jaccard(words, other) >= self._at_least - 1e-9 and figures(other) == exact:
+                    first = asked, cluster
+        return first and first[1]
 
 
 def _key(figures_: str, word: str) -> int:
@@ -93,18 +108,16 @@ def cluster_findings(engine: Engine, near_duplicate: float, *, track: Track = un
     """
     known: Questions | None = None
     done = 0
-    columns = (INTERACTION.c.id, INTERACTION.c.query, INTERACTION.c.history)
     with scratch(TABLES) as tables:
         waiting = _put_down(engine, tables)
         for read in track(range(0, waiting, PAGE), description="cluster", total=-(-waiting // PAGE)):
             page = tables.execute("SELECT id FROM due WHERE number > ? ORDER BY number LIMIT ?", (read, PAGE))
             ids = [name for (name,) in page]
             with writing(engine) as connection:
-                found = connection.execute(select(*columns).where(INTERACTION.c.id.in_(ids)))
-                words = {row.id: topic_of(row.query, row.history) for row in found}
-                asked = [(name, words[name]) for name in ids if name in words]
+                found = _asked(connection, ids)
+                asked = [found[name] for name in ids if name in found]
                 known = known or _founders(engine, tables, near_duplicate, asked)
-                values = [{"record": name, "asks": known.place(name, some)} for name, some in asked]
+                values = [{"record": each.name, "asks": known.place(each)} for each in asked]
                 if values:
                     statement = update(FINDING).where(FINDING.c.interaction_id == bindparam("record"))
                     connection.execute(statement.values(cluster=bindparam("asks")), values)
@@ -128,19 +141,26 @@ def _put_down(engine: Engine, tables: sqlite3.Connection) -> int:
 
 
 def _founders(
-    engine: Engine, tables: sqlite3.Connection, near_duplicate: float, first: Sequence[tuple[str, Words]]
+    engine: Engine, tables: sqlite3.Connection, near_duplicate: float, first: Sequence[Question]
 ) -> Questions:
     """The clusters that there are; the first page of them and of new questions shows which words are frequent."""
     pages = _first_questions(engine)
     some = next(pages, [])
-    known = Questions(tables, near_duplicate, Counter(word for _, words in (*some, *first) for word in words))
-    for cluster, words in chain(some, chain.from_iterable(pages)):
-        known.place(cluster, words)
+    known = Questions(tables, near_duplicate, Counter(word for each in (*some, *first) for word in each.words))
+    for founder in chain(some, chain.from_iterable(pages)):
+        known.place(founder)
     return known
 
 
-def _first_questions(engine: Engine) -> Iterator[list[tuple[str, Words]]]:
-    """(Cluster, words) of its first question, or of another when that record is gone; a page at a time."""
+def _asked(connection: Connection, ids: Collection[str]) -> dict[str, Question]:
+    """The questions of these records, by record."""
+    columns = (INTERACTION.c.id, INTERACTION.c.query, INTERACTION.c.history, INTERACTION.c.occurred_at)
+    rows = connection.execute(select(*columns).where(INTERACTION.c.id.in_(ids)))
+    return {row.id: Question(row.id, topic_of(row.query, row.history), row.occurred_at.timestamp()) for row in rows}
+
+
+def _first_questions(engine: Engine) -> Iterator[list[Question]]:
+    """The first question of every cluster, or another when that record is gone; a page at a time."""
     kept = select(FINDING.c.cluster, func.min(FINDING.c.interaction_id)).group_by(FINDING.c.cluster)
     last = ""
     while True:
@@ -149,8 +169,7 @@ def _first_questions(engine: Engine) -> Iterator[list[tuple[str, Words]]]:
             others = {row[0]: row[1] for row in connection.execute(page)}
             if not others:
                 return
-            wanted = INTERACTION.c.id.in_({*others, *others.values()})
-            query = select(INTERACTION.c.id, INTERACTION.c.query, INTERACTION.c.history).where(wanted)
-            asked = {row.id: topic_of(row.query, row.history) for row in connection.execute(query)}
-        yield [(cluster, asked.get(cluster) or asked[other]) for cluster, other in others.items()]
+            asked = _asked(connection, {*others, *others.values()})
+        first = ((cluster, asked.get(cluster) or asked[other]) for cluster, other in others.items())
+        yield [question._replace(name=cluster) for cluster, question in first]
         *_, last = others

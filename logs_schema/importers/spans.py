@@ -1,7 +1,7 @@
 """Spans of a trace, from whatever tracing format, and the record that they make together."""
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import chain
 from typing import TypeVar
@@ -66,10 +66,8 @@ def record_of(spans: Sequence[Span], source: str) -> tuple[RagRecord, bool] | No
     """
     in_parts = {span.parent_id for span in spans if span.kind == EVENT}
     spans = _put_together(spans)
-    root, certain = _root(spans)
-    found = _told(spans, root, certain, in_parts, source)
-    other = None if found else _knowing(spans)
-    return found if found or other is root else _told(spans, other, False, in_parts, source)
+    told = (_told(spans, root, certain, in_parts, source) for root, certain in _roots(spans))
+    return next(filter(None, told), None)
 
 
 def _told(
@@ -128,7 +126,8 @@ def _told(
     )
     complete = call is not None and call.span_id not in in_parts and call.output == answer
     confirmed = complete and inferred is not None and _final(inferred, contexts)
-    return record, certain and told and confirmed and bool(retrievers)
+    named = all(context.doc_id for context in contexts) or any(span.kind == "RETRIEVER" for span in retrievers)
+    return record, certain and told and confirmed and named and bool(retrievers)
 
 
 def merged(one: Span, other: Span) -> Span:
@@ -167,22 +166,19 @@ def since_asked(before: Sequence[T], messages: Sequence[Message], documents: Seq
     return (*(() if asked else before), *documents)
 
 
-def _root(spans: Sequence[Span]) -> tuple[Span | None, bool]:
-    """(root, whether it is the real one)."""
+def _roots(spans: Sequence[Span]) -> Iterator[tuple[Span | None, bool]]:
+    """(root, whether it is the real one), the best guess first; what one more span adds takes none away."""
     tops = [span for span in spans if span.parent_id is None]
-    if tops:
-        root = min(tops, key=lambda span: (span.kind != TRACE, span.detached, span.kind in STEPS))
-        return root, not root.detached
+    tops.sort(key=lambda span: (span.kind != TRACE, span.detached, span.kind in STEPS))
+    yield from ((span, number == 0 and not span.detached) for number, span in enumerate(tops))
     here = {span.span_id for span in spans}
-    orphans = (span for span in spans if span.parent_id not in here and span.kind not in STEPS)
-    return next((span for span in orphans if span.query and span.output is not None), None), False
-
-
-def _knowing(spans: Sequence[Span]) -> Span | None:
-    """The topmost of the spans that know both query and answer."""
     knowing = {s.span_id: s for s in spans if s.kind not in STEPS and s.query and s.output is not None}
-    tops = (span for span in knowing.values() if span.parent_id not in knowing)
-    return next(chain(tops, knowing.values()), None)  # spans may name each other as parents
+    if not tops:
+        orphans = next((span for span in knowing.values() if span.parent_id not in here), None)
+        yield orphans, False
+    above = (span for span in knowing.values() if span.parent_id not in knowing)
+    if topmost := next(chain(above, knowing.values()), None):  # spans may name each other as parents
+        yield topmost, False
 
 
 def _unseen(spans: Sequence[Span], calls: Sequence[Span]) -> Span | None:
@@ -204,8 +200,10 @@ def _unseen(spans: Sequence[Span], calls: Sequence[Span]) -> Span | None:
 def _final(inferred: Inferred, contexts: Sequence[Context]) -> bool:
     """Whether the prompt's own words cannot hide passages of a retriever that is still to come."""
     words = inferred.template.user
+    numbered = "{n}" in inferred.template.passage
     following = inferred.template.passage.partition("{text}")[0].replace("{n}", str(len(contexts) + 1)).strip()
-    more = "{n}" in inferred.template.passage and following in words
+    line = words.partition("{contexts}")[0].rpartition("\n")[2]
+    more = following in words if numbered else any(letter.isdigit() for letter in line)  # "[2] {contexts}"
     return not inferred.truncated and not more and len(words) <= FIXED_TEXT
 
 
@@ -230,21 +228,31 @@ def _seen(
             texts.setdefault(context.doc_id, context)
     found = [tuple(with_text(context, texts) for context in span.documents) for span in retrievers]
     retrieved = _distinct(chain.from_iterable(found))
-    reranked = [_completed(span.reranked, retrieved) for span in reversed(rerankers)]
-    lists = sorted([*found, retrieved, *reranked], key=len, reverse=True)
-    guesses = [
-        (contexts, call, inferred)
-        for call in calls
-        for contexts in dict.fromkeys(lists)
-        if (inferred := infer(call.messages, query, contexts))
+    reranked = [
+        tuple(with_text(context, texts) for context in _completed(span.reranked, retrieved))
+        for span in reversed(rerankers)
     ]
-    exact = next((guess for guess in guesses if not guess[2].truncated), None)
-    if exact:
-        return exact
+    lists = sorted([*found, retrieved, *reranked], key=lambda some: (-len(some), sum(not c.doc_id for c in some)))
+    guesses = []
+    for call in calls:
+        for contexts in dict.fromkeys(chain.from_iterable((some, _as_sent(some, call.messages)) for some in lists)):
+            inferred = infer(call.messages, query, contexts)
+            if inferred and not inferred.truncated:
+                return contexts, call, inferred
+            if inferred:
+                guesses.append((contexts, call, inferred))
     sent = calls[0].documents if calls and {span.kind for span in retrievers} <= {"LLM", "TOOL"} else ()
     likeliest = reranked[0] if reranked else _completed(sent, retrieved) or retrieved
     cut = next((guess for guess in guesses if guess[0] == likeliest), None)
     return cut or (likeliest, calls[0] if calls else None, None)
+
+
+def _as_sent(contexts: tuple[Context, ...], messages: Sequence[Message]) -> tuple[Context, ...]:
+    """The contexts in the order in which the last message holds them, when it holds them all."""
+    places = [messages[-1].content.find(context.text) if messages and context.text else -1 for context in contexts]
+    if -1 in places:
+        return contexts
+    return tuple(contexts[number] for number in sorted(range(len(contexts)), key=places.__getitem__))
 
 
 def with_text(context: Context, known: Mapping[str, Context]) -> Context:

@@ -1,4 +1,4 @@
-"""Traces whose root was never logged, with several retrievers: whatever order and files their spans come in."""
+"""Traces whose root was never logged or comes late, with several retrievers, in whatever order and files."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -86,7 +86,35 @@ def test_no_order_matters_and_more_spans_take_no_record_away(data: st.DataObject
     for number in range(1, len(lines)):
         earlier = told_by(shuffled[:number])
         assert earlier is None or expected is not None
-        assert earlier is None or not earlier[1] or earlier == expected  # nothing that comes changes a whole record
+
+
+@st.composite
+def answered(draw: st.DrawFn) -> list[Line]:
+    """Spans of a trace with one root, that tell of the same documents, and of one call that gave the root's answer."""
+    lines, shown = draw(spans()), draw(st.lists(st.integers(0, 2), min_size=1, max_size=3, unique=True))
+    listed = "\n\n".join(f"[{n}] {TEXTS[number]}" for n, number in enumerate(shown, start=1))
+    named = [{"document.id": f"d{number}", "document.content": TEXTS[number]} for number in shown]
+    for line in lines:
+        line["parent_id"] = line["parent_id"] or "s0"
+        told = line["attributes"]
+        if "output.value" in told:
+            told["output.value"] = f"Step {line['context']['span_id']}."
+        for name in {"retrieval.documents", "reranker.output_documents"} & told.keys():
+            told[name] = draw(st.lists(st.sampled_from(named), min_size=1, max_size=3, unique_by=str))
+    asked = draw(st.sampled_from(QUESTIONS))
+    root = span("root", None, "CHAIN", 0, input__value=asked, output__value="30 days [1].")
+    search = span("search", "root", "RETRIEVER", 1, retrieval__documents=draw(st.permutations(named)))
+    return [root, search, sent("call", 2, f"{listed}\n\n{asked}"), *lines]
+
+
+@settings(max_examples=100, deadline=None)
+@given(data=st.data(), lines=answered())
+def test_nothing_that_comes_changes_a_whole_record(data: st.DataObject, lines: list[Line]) -> None:
+    shuffled = data.draw(st.permutations(lines))
+    expected = told_by(lines)
+    for number in range(3, len(lines)):
+        earlier = told_by(shuffled[:number])
+        assert earlier is None or not earlier[1] or earlier == expected
 
 
 def span(name: str, parent: str | None, kind: str, second: int, **attributes: Any) -> Line:
@@ -104,6 +132,23 @@ def sent(name: str, second: int, content: str) -> Line:
 BY_ID, WHOLE = {"document.id": "d0"}, {"document.id": "d0", "document.content": TEXTS[0]}
 OTHER = {"document.content": TEXTS[1]}
 CASES = {
+    "a whole that says nothing beside one that holds the answer": [
+        span("s0", None, "CHAIN", 0),
+        span("s1", "gone", "RETRIEVER", 0, retrieval__documents=[BY_ID], input__value=QUESTIONS[0]),
+        span("s2", None, "CHAIN", 0, output__value="30 days [1]."),
+    ],
+    "a prompt whose first passage is another retriever's": [
+        span("s0", None, "CHAIN", 0, input__value=QUESTIONS[0], output__value="30 days [1]."),
+        span("s1", "s0", "RETRIEVER", 1, retrieval__documents=[{"document.id": "d1", "document.content": TEXTS[1]}]),
+        sent("s2", 2, f"[1] {TEXTS[0]}\n\n[2] {TEXTS[1]}\n\nHow long?"),
+        span("s3", "s0", "RETRIEVER", 1, retrieval__documents=[WHOLE, OTHER]),
+    ],
+    "a tool's result without the ids that its retriever logs": [
+        span("s0", None, "CHAIN", 0, input__value=QUESTIONS[0], output__value="30 days [1]."),
+        span("s1", "s0", "TOOL", 0, retrieval__documents=[{"document.content": TEXTS[0]}]),
+        sent("s2", 2, f"[1] {TEXTS[0]}\n\nHow long?"),
+        span("s3", "s1", "RETRIEVER", 1, retrieval__documents=[WHOLE]),
+    ],
     "a text that only one of the retrievers logs": [
         span("s0", "gone", "RETRIEVER", 0, retrieval__documents=[WHOLE]),
         span("s2", "gone", "CHAIN", 0, input__value=QUESTIONS[0], output__value="30 days [1]."),
@@ -149,6 +194,19 @@ def test_a_text_that_one_retriever_logs_belongs_to_the_document_everywhere(engin
     import_files(engine, [write_lines(tmp_path / "logs.jsonl", CASES["a text that only one of the retrievers logs"])])
     (record,) = snapshot(engine)["records"]
     assert [(context.doc_id, context.text) for context in record.contexts] == [("d0", TEXTS[0])]
+
+
+def test_passages_stand_in_the_order_in_which_the_model_saw_them() -> None:
+    named = [{"document.id": f"d{n}", "document.content": text} for n, text in enumerate(TEXTS)]
+    lines = [
+        span("s0", None, "CHAIN", 0, input__value=QUESTIONS[0], output__value="30 days [1]."),
+        span("s1", "s0", "RETRIEVER", 1, retrieval__documents=named[:2]),
+        span("s2", "s0", "RETRIEVER", 1, retrieval__documents=named[1:]),
+        sent("s3", 2, f"[1] {TEXTS[2]}\n\n[2] {TEXTS[0]}\n\n[3] {TEXTS[1]}\n\nHow long?"),
+    ]
+    record, whole = told_by(lines) or pytest.fail("a record")
+    assert [context.doc_id for context in record.contexts] == ["d2", "d0", "d1"] and whole
+    assert record.prompt and record.prompt.user == "{contexts}\n\n{query}"
 
 
 @settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, select, update
 
-from factory.mining.clusters import TABLES, Questions, cluster_findings
+from factory.mining.clusters import TABLES, Question, Questions, cluster_findings
 from factory.mining.miner import mine
 from factory.mining.questions import Words, figures, jaccard, topic_of
 from factory.mining.queue import QueueReport, fill_queue
@@ -156,7 +156,7 @@ def test_nobody_learns_what_the_miner_says_of_audit_records(engine: Engine, make
 def place_all(at_least: float, frequency: dict[str, int], named: list[tuple[str, Words]]) -> list[str]:
     with scratch(TABLES) as tables:
         known = Questions(tables, at_least, frequency)
-        return [known.place(*pair) for pair in named]
+        return [known.place(Question(name, words, asked)) for asked, (name, words) in enumerate(named)]
 
 
 def test_a_full_temporary_folder_is_told() -> None:
@@ -164,7 +164,7 @@ def test_a_full_temporary_folder_is_told() -> None:
         tables.execute("PRAGMA max_page_count = 9")
         known = Questions(tables, 0.7, {})
         for n in range(1000):
-            known.place(f"r{n}", frozenset([f"word{n}", "other"]))
+            known.place(Question(f"r{n}", frozenset([f"word{n}", "other"]), n))
 
 
 _WORDS = st.lists(st.sampled_from(["bike", "lock", "plan", "trial", "city", "14", "30", "motor"]), min_size=1)
@@ -184,6 +184,12 @@ def test_members_are_near_their_first_question(asked: list[list[str]], at_least:
     for some, cluster in zip(words, placed, strict=True):
         assert same.setdefault(some, cluster) == cluster, "the same words are always together"
     assert place_all(at_least, {}, named) == placed, "frequencies decide nothing"
+
+
+def test_a_question_asked_again_stays_with_its_first_cluster() -> None:
+    asked = [["plan"], ["bike", "lock", "plan"], ["bike", "lock"], ["bike", "lock", "plan"]]
+    named = [(f"r{n}", frozenset(some)) for n, some in enumerate(asked)]
+    assert place_all(0.3, {}, named) == ["r0", "r0", "r2", "r0"]
 
 
 @given(people=st.integers(1, 10_000), voices=st.lists(st.floats(-1, 1), max_size=20))
