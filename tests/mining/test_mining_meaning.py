@@ -110,7 +110,7 @@ def test_the_packaged_encoder_knows_paraphrases(make: Any, capfd: pytest.Capture
 
 
 @pytest.mark.slow
-def test_a_model_that_is_none_is_refused(tmp_path: Any) -> None:
+def test_a_model_that_is_none_is_refused_before_any_work(tmp_path: Any) -> None:
     pytest.importorskip("sentence_transformers")
     with pytest.raises(ConfigurationError, match="sentence encoder"):
-        sentence_encoder(str(tmp_path))(["x"])
+        sentence_encoder(str(tmp_path))
