@@ -4,14 +4,15 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from pydantic import Field
 from sqlalchemy import Engine, Table, insert, select
 
 from factory.mining.answers import of_the_whole
+from factory.mining.calibration import RESAMPLES, Calibration, calibration
 from factory.mining.claims import whole
 from factory.mining.combination import Combination, Fit, Judged, shipped
 from factory.mining.encoder import sentence_encoder
-from factory.mining.fitting import Measured, brier_skill, calibration_error, fit_combination, fit_line, folds
+from factory.mining.fitting import Measured, fit_combination, fit_line, folds
+from factory.mining.intervals import told
 from factory.mining.lexical import read
 from factory.mining.semantic import similarities
 from factory.mining.settings import MiningSettings
@@ -22,6 +23,7 @@ from logs_schema.errors import NotReadyError
 from logs_schema.records import Value
 from logs_schema.settings import HouseSettings
 from logs_schema.tables import CalibrationRow, now
+from training.metrics import Bootstrap, Figure
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,6 +37,7 @@ REFIT = 150
 """Reviewed records, of any kind, from which on the weights are fitted anew, too."""
 JUDGES: dict[str, tuple[Judged, ...]] = {"lexical": ("faithfulness", "sufficiency"), "semantic": ("sufficiency",)}
 """Fit of the package → what the stage that uses it measures."""
+TRUE: dict[Judged, str] = {"faithfulness": "supported", "sufficiency": "to hold the answer"}
 CALIBRATION: Table = CalibrationRow.__table__  # type: ignore[attr-defined]
 
 
@@ -47,16 +50,16 @@ class Judgement(Value):
     """Audit records that decide."""
     reviewed: int
     """All reviewed records, which teach the weights."""
-    share: float = Field(ge=0, le=1)
+    share: Figure
     """Of the audit records, how many were supported (or sufficient)."""
-    before: float
+    before: Figure
     """Mean log loss of the scores in force on the audit records (lower is better; 0.693 is a coin)."""
-    after: float
+    after: Figure
     """The same of what is kept now, cross-validated."""
-    brier_skill: float
-    """Of what is kept: 1 is perfect, 0 is always saying the share."""
-    calibration_error: float
-    """Of what is kept: mean distance of probability and share, in ten bins."""
+    gain: Figure
+    """By how much the log loss falls. All intervals are of 95 %, by questions."""
+    calibration: Calibration
+    """Of what is kept."""
 
 
 class FitReport(Value):
@@ -77,15 +80,17 @@ class FitReport(Value):
             if found is None:
                 lines.append(f"{name}: left as it was, too few audit records are reviewed ({NEEDED}).")
                 continue
-            better = (
-                f"log loss {found.before:.3f} → {found.after:.3f}, cross-validated"
-                if found.kept != "as it was"
-                else f"log loss {found.before:.3f}: nothing else was clearly better"
-            )
             lines.append(
-                f"{name}: {found.kept}; {better}, on {found.audited} audit records ({found.share:.0%} true); "
-                f"Brier skill {found.brier_skill:.2f}, calibration error {found.calibration_error:.2f}."
+                f"{name}: {found.kept}. Of the audit records people found {told(found.share)} {TRUE[name]}; "
+                f"{found.reviewed} reviews in all."
             )
+            if found.kept == "as it was":
+                lines.append(f"  log loss {told(found.before)}: nothing else was clearly better.")
+            else:
+                lines.append(f"  log loss {told(found.before)}, now {told(found.after)}, cross-validated")
+                lines.append(f"  better by {told(found.gain)}")
+            skill, error = told(found.calibration.skill), told(found.calibration.error)
+            lines.append(f"  Brier skill over always saying that share {skill}, calibration error {error}")
         return "\n".join(lines)
 
 
@@ -96,9 +101,10 @@ class CalibrationReport(Value):
 
     def text(self) -> str:
         """A few lines a fit."""
-        lines = [line for fit in self.fits for line in (f"Fit {fit.name}:", fit.text())]
+        lines = ["Brackets: 95 % intervals, by questions. In parentheses: records that the figure was measured on."]
+        lines += [line for fit in self.fits for line in ("", f"Fit {fit.name}:", fit.text())]
         changed = any(fit.changed for fit in self.fits)
-        lines.append("The next `factory mine` judges everything again." if changed else "Nothing changed.")
+        lines += ["", "The next `factory mine` judges everything again." if changed else "Nothing changed."]
         return "\n".join(lines)
 
 
@@ -206,6 +212,12 @@ def _better(cases: Sequence[Case], force: Combination, own: Combination) -> tupl
     if len(cases) >= REFIT:
         ways["refitted"] = lambda some: _line(_refit(some), some)
     best, kept, probabilities = force, "as it was", before
+    bootstrap = Bootstrap([case[3] for case in audit], resamples=RESAMPLES, confidence=0.95, seed=17)
+
+    def mean(values: "NDArray[np.float64]") -> Figure:
+        total, resampled = bootstrap.sums(np.column_stack([values, np.ones(len(values))]))
+        return bootstrap.figure(float(total[0] / total[1]), resampled[:, 0] / resampled[:, 1], len(values))
+
     for way, make in ways.items():
         made = _cross_validated(cases, audit, make)
         gain = _losses(before, truth) - _losses(made, truth)
@@ -217,11 +229,11 @@ def _better(cases: Sequence[Case], force: Combination, own: Combination) -> tupl
         kept=kept,
         audited=len(audit),
         reviewed=len(cases),
-        share=sum(truth) / len(truth),
-        before=float(_losses(before, truth).mean()),
-        after=float(_losses(probabilities, truth).mean()),
-        brier_skill=brier_skill(probabilities, truth),
-        calibration_error=calibration_error(probabilities, truth),
+        share=mean(np.array(truth, float)),
+        before=mean(_losses(before, truth)),
+        after=mean(_losses(probabilities, truth)),
+        gain=mean(_losses(before, truth) - _losses(probabilities, truth)),
+        calibration=calibration(list(zip(probabilities.tolist(), truth, strict=True)), [case[3] for case in audit]),
     )
 
 

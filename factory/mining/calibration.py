@@ -1,67 +1,102 @@
-"""Whether a confidence means what it says: reliability table, expected calibration error, Brier score."""
+"""Whether a probability means what it says: reliability table, expected calibration error, Brier score."""
 
 from collections.abc import Iterator, Sequence
 
+import numpy as np
+
 from factory.mining.intervals import share, told
 from logs_schema.records import Value
-from training.metrics import Figure
+from training.metrics import Array, Bootstrap, Figure
 
 BINS = 10
+RESAMPLES = 1000
 
 
 class Bin(Value):
-    """Findings of like confidence."""
+    """Cases of like probability."""
 
     low: float
     high: float
     mean: float
-    """Mean confidence."""
+    """Mean probability."""
     confirmed: Figure
-    """Share that people confirmed."""
+    """Share that people confirmed; Wilson's 95 % interval."""
 
 
 class Calibration(Value):
-    """How confidences compare with what people confirmed."""
+    """How probabilities compare with what people confirmed; with 95 % intervals."""
 
     n: int
     bins: tuple[Bin, ...]
     """Those that are not empty."""
-    error: float | None
-    """Expected calibration error: mean distance of confidence and confirmed share over bins, by their size."""
-    brier: float | None
-    """Mean squared distance of the confidence from what was confirmed (1) or not (0); 0 is perfect."""
-    skill: float | None
-    """1 - brier / (brier of always saying the base rate): above 0 the confidence tells something; None when all or
-    none were confirmed."""
+    error: Figure
+    """Expected calibration error: mean distance of probability and confirmed share over bins, by their size."""
+    brier: Figure
+    """Mean squared distance of the probability from what was confirmed (1) or not (0); 0 is perfect."""
+    skill: Figure
+    """1 - brier / (brier of always saying the base rate): above 0 the probability tells something; no value when all
+    or none were confirmed."""
 
     def lines(self) -> Iterator[str]:
         """The table."""
-        if self.error is None:
+        if not self.n:
             yield "Calibration of the confidence: no reviewed findings."
             return
-        skill = "not defined" if self.skill is None else f"{self.skill:+.2f}"
-        yield (
-            f"Calibration of the confidence on {self.n} reviewed findings: expected calibration error {self.error:.2f},"
-            f" Brier {self.brier:.3f}, skill over the base rate {skill}"
-        )
+        skill = "not defined" if self.skill.value is None else told(self.skill)
+        yield f"Calibration of the confidence on {self.n} reviewed findings (0 is perfect; of the skill 1 is):"
+        yield f"  expected calibration error  {told(self.error)}"
+        yield f"  Brier score                 {told(self.brier)}"
+        yield f"  skill over the base rate    {skill}"
         for one in self.bins:
             yield f"  said {one.low:.1f}-{one.high:.1f}, mean {one.mean:.2f}   confirmed {told(one.confirmed)}"
 
 
-def calibration(cases: Sequence[tuple[float, bool]]) -> Calibration:
-    """Compare (confidence 0 to 1, confirmed) pairs."""
-    if not cases:
-        return Calibration(n=0, bins=(), error=None, brier=None, skill=None)
+def calibration(cases: Sequence[tuple[float, bool]], groups: Sequence[str] = ()) -> Calibration:
+    """Compare probabilities with what was confirmed.
+
+    Args:
+        cases: (probability 0 to 1, confirmed).
+        groups: Of each case, for the bootstrap: cases of one group come and go together. Every case by itself when
+            empty.
+    """
     n = len(cases)
-    bins, error = [], 0.0
-    for at in range(BINS):
-        inside = [case for case in cases if min(int(case[0] * BINS), BINS - 1) == at]
-        if inside:
-            mean = sum(confidence for confidence, _ in inside) / len(inside)
-            confirmed = share(sum(held for _, held in inside), len(inside))
-            bins.append(Bin(low=at / BINS, high=(at + 1) / BINS, mean=mean, confirmed=confirmed))
-            error += len(inside) / n * abs(mean - sum(held for _, held in inside) / len(inside))
-    brier = sum((confidence - held) ** 2 for confidence, held in cases) / n
-    base = sum(held for _, held in cases) / n
-    skill = 1 - brier / (base * (1 - base)) if 0 < base < 1 else None
-    return Calibration(n=n, bins=tuple(bins), error=error, brier=brier, skill=skill)
+    if not n:
+        return Calibration(n=0, bins=(), error=Figure(value=None), brier=Figure(value=None), skill=Figure(value=None))
+    said, held = np.array([case[0] for case in cases]), np.array([float(case[1]) for case in cases])
+    bin_of = np.minimum((said * BINS).astype(int), BINS - 1)
+    gaps = np.zeros((n, BINS))
+    gaps[np.arange(n), bin_of] = said - held
+    names = list(groups) or [str(number) for number in range(n)]
+    bootstrap = Bootstrap(names, resamples=RESAMPLES, confidence=0.95, seed=17)
+    counts = np.column_stack([np.ones(n), held, (said - held) ** 2, gaps])
+    total, resampled = bootstrap.sums(counts)
+
+    def brier(sums: Array) -> Array:
+        return sums[..., 2] / sums[..., 0]
+
+    def skill(sums: Array) -> Array:
+        base = sums[..., 1] / sums[..., 0]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return 1 - brier(sums) / np.where((base > 0) & (base < 1), base * (1 - base), np.nan)
+
+    def error(sums: Array) -> Array:
+        found: Array = np.abs(sums[..., 3:]).sum(axis=-1) / sums[..., 0]
+        return found
+
+    value = float(error(total))
+    # a resample adds an error of its own, as the sample did: so the interval is the basic one, mirrored at the value
+    gap = bootstrap.figure(value, np.clip(2 * value - error(resampled), 0, 1), n)
+    if gap.high is not None:
+        gap = gap.model_copy(update={"high": max(gap.high, value)})
+    bins = []
+    for at in sorted(set(bin_of.tolist())):
+        inside = bin_of == at
+        confirmed = share(held[inside].sum(), inside.sum())
+        bins.append(Bin(low=at / BINS, high=(at + 1) / BINS, mean=said[inside].mean(), confirmed=confirmed))
+    return Calibration(
+        n=n,
+        bins=tuple(bins),
+        error=gap,
+        brier=bootstrap.figure(float(brier(total)), brier(resampled), n),
+        skill=bootstrap.figure(float(skill(total)), skill(resampled), n),
+    )

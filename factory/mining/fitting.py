@@ -14,9 +14,6 @@ if TYPE_CHECKING:
 
 AGAINST = frozenset({"rarest", "figures", "names", "negation", "unlike"})
 """Measures that speak against; all others speak for."""
-BINS = 10
-"""Equally filled bins of the expected calibration error."""
-
 FLAT = 1e-6
 """Slope when logits say nothing, or the wrong way round: every probability is then the share."""
 
@@ -103,24 +100,6 @@ def cross_calibrated(logits: Sequence[float], labels: Sequence[bool], groups: Se
             slope, offset = fit_line(values[~here].tolist(), truth[~here].tolist())
             made[here] = 1 / (1 + np.exp(-(slope * values[here] + offset)))
     return made
-
-
-def brier_skill(probabilities: "Array", labels: Sequence[bool]) -> float:
-    """1 - Brier score over that of always saying the base rate; above 0 is better than that."""
-    import numpy as np
-
-    truth = np.asarray(labels, float)
-    return float(1 - ((probabilities - truth) ** 2).mean() / ((truth.mean() - truth) ** 2).mean())
-
-
-def calibration_error(probabilities: "Array", labels: Sequence[bool]) -> float:
-    """Expected calibration error: mean distance of probability and share in ten equally filled bins."""
-    import numpy as np
-
-    truth = np.asarray(labels, float)
-    parts = np.array_split(np.argsort(probabilities, kind="stable"), BINS)
-    gaps = [abs(probabilities[part].mean() - truth[part].mean()) * len(part) for part in parts if len(part)]
-    return float(sum(gaps) / len(truth))
 
 
 def auroc(scores: "Array", labels: Sequence[bool]) -> float:

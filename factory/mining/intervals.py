@@ -36,7 +36,9 @@ def weighted(cases: Sequence[tuple[float, bool]]) -> Figure:
 
 
 def told(figure: Figure) -> str:
-    """The figure with interval and count."""
+    """The figure with interval and count; without an interval where it is measured on too few."""
     if figure.value is None:
         return f"- (of {figure.n})"
+    if figure.low is None:
+        return f"{figure.value:.2f} (of {figure.n}: too few for an interval)"
     return f"{figure.value:.2f} [{figure.low:.2f}, {figure.high:.2f}] (of {figure.n})"

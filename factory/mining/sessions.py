@@ -73,6 +73,7 @@ class Turn(NamedTuple):
     failed: bool
     """The application logged an error."""
     tags: frozenset[str]
+    imported: datetime
 
     @property
     def person(self) -> tuple[str, bool, str]:
@@ -95,13 +96,15 @@ def read_sessions(engine: Engine, settings: SignalSettings, *, track: Track = un
     step = f"{SESSIONS} {content_hash({'code': CODE_VERSION, **settings.model_dump(mode='json')})}"
     counts = dict.fromkeys(VALUES, 0)
     seen = changed = 0
-    for page in track(_due(engine, step), description="sessions"):
+    with engine.connect() as connection:
+        since = connection.scalar(select(WATERMARK.c.moment).where(WATERMARK.c.step == step))
+    for page in track(_due(engine, since), description="sessions"):
         with writing(engine) as connection:
-            wanted = _signals(connection, page, settings)
+            wanted, again = _signals(connection, page, since, settings)
             changed += set_feedback_in(connection, wanted, VALUES)
-        seen += len(wanted)
-        for events in wanted.values():
-            for event in events:
+        for trace in wanted.keys() - again:
+            seen += 1
+            for event in wanted[trace]:
                 counts[Signal(event.identifier)] += 1
     with writing(engine) as connection:
         connection.execute(delete(WATERMARK).where(WATERMARK.c.step.startswith(f"{SESSIONS} ")))
@@ -117,16 +120,14 @@ def read_sessions(engine: Engine, settings: SignalSettings, *, track: Track = un
 
 # --- which records --------------------------------------------------------------------------------
 
-_NAMES = ("occurred_at", "id", "source", "source_id", "session_id", "user_id", "query", "error", "tags")
+_NAMES = ("occurred_at", "id", "source", "source_id", "session_id", "user_id", "query", "error", "tags", "imported_at")
 _TURNS = select(*(INTERACTION.c[name] for name in _NAMES))
 
 
-def _due(engine: Engine, step: str) -> Iterator[list[Turn]]:
-    """What was imported since the last run of this step, in pages by time."""
+def _due(engine: Engine, since: datetime | None) -> Iterator[list[Turn]]:
+    """What was imported since then, in pages by time."""
     columns = INTERACTION.c
     order = columns.occurred_at, columns.id
-    with engine.connect() as connection:
-        since = connection.scalar(select(WATERMARK.c.moment).where(WATERMARK.c.step == step))
     query = _TURNS if since is None else _TURNS.where(columns.imported_at > since)
     page = query.order_by(*order).limit(PAGE)
     while True:
@@ -172,14 +173,20 @@ def _turn(row: Any) -> Turn:
         words=words,
         failed=bool(row.error),
         tags=frozenset(tag.casefold() for tag in row.tags or ()),
+        imported=row.imported_at,
     )
 
 
 # --- what they show -------------------------------------------------------------------------------
 
 
-def _signals(connection: Connection, due: Sequence[Turn], settings: SignalSettings) -> dict[Trace, list[Feedback]]:
-    """Signals of these records, and of those whose signals they may have changed: of the same person, near them."""
+def _signals(
+    connection: Connection, due: Sequence[Turn], since: datetime | None, settings: SignalSettings
+) -> tuple[dict[Trace, list[Feedback]], set[Trace]]:
+    """Signals of these records, and of those whose signals they may have changed: of the same person, near them.
+
+    And which of them an earlier page, of what was imported since then, has looked at already.
+    """
     window = timedelta(minutes=settings.window_minutes)
     near = {turn.id: turn for turn in due}
     for run in _runs(due, 2 * window):
@@ -191,17 +198,20 @@ def _signals(connection: Connection, due: Sequence[Turn], settings: SignalSettin
         new[turn.person].append(turn.at)
     for turn in sorted(near.values()):
         asked[turn.person].append(turn)
-    wanted = {}
+    wanted, again = {}, set[Trace]()
     for person, turns in asked.items():
         moments = [turn.at for turn in turns]
+        earlier = [turn.at for turn in turns if turn < due[0] and (since is None or turn.imported > since)]
         for turn in turns:
+            if _between(earlier, turn.at - window, turn.at + window):
+                again.add(turn.trace)
             if _between(new[person], turn.at - window, turn.at + window):
                 first, last = (
                     bisect_left(moments, turn.at - window),
                     bisect_right(moments, turn.at + window),
                 )
                 wanted[turn.trace] = list(_read(turn, turns[first:last], settings))
-    return wanted
+    return wanted, again
 
 
 def _between(moments: Sequence[datetime], first: datetime, last: datetime) -> bool:

@@ -22,9 +22,11 @@ from typing import Any
 import numpy as np
 
 from factory.mining import answers, claims, lexical, passage, text
+from factory.mining.calibration import calibration
 from factory.mining.combination import shipped
 from factory.mining.encoder import PACKAGED, Encoder, sentence_encoder
-from factory.mining.fitting import auroc, brier_skill, calibration_error, cluster_interval, cross_calibrated
+from factory.mining.fitting import auroc, cluster_interval, cross_calibrated
+from factory.mining.intervals import told
 from factory.mining.miner import mine
 from factory.mining.settings import MiningSettings
 from factory.mining.vectors import kept_vectors
@@ -87,10 +89,10 @@ def line(logits: Any, judged: sets.Judged) -> str:
     """AUROC with its interval; calibration by a line fitted on other groups."""
     low, high = cluster_interval(logits, judged.labels, judged.groups)
     probabilities = cross_calibrated(logits, judged.labels, judged.groups)
+    found = calibration(list(zip(probabilities.tolist(), judged.labels, strict=True)), [str(g) for g in judged.groups])
     return (
-        f"{len(judged.labels):5d} rows  AUROC {auroc(logits, judged.labels):.3f} [{low:.3f}-{high:.3f}]  Brier skill "
-        f"{brier_skill(probabilities, judged.labels):+.3f}  calibration error "
-        f"{calibration_error(probabilities, judged.labels):.3f}"
+        f"{len(judged.labels):5d} rows  AUROC {auroc(logits, judged.labels):.3f} [{low:.3f}-{high:.3f}]  "
+        f"Brier skill {told(found.skill)}  calibration error {told(found.error)}"
     )
 
 

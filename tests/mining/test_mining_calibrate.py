@@ -73,9 +73,11 @@ def test_what_is_better_is_kept_and_mined_with(engine: Engine, make: Any) -> Non
     (report,) = calibrate(engine, MiningSettings(), HOUSE).fits
     assert report.changed and report.faithfulness and report.sufficiency
     assert report.faithfulness.kept == "calibrated" and report.faithfulness.audited == 80
-    assert report.faithfulness.after < report.faithfulness.before
-    assert report.faithfulness.brier_skill > 0.5
-    assert "cross-validated, on 80 audit records (50% true)" in report.text()
+    before_, after_, gain = report.faithfulness.before, report.faithfulness.after, report.faithfulness.gain
+    assert after_.value < before_.value and gain.value == pytest.approx(before_.value - after_.value) and gain.low > 0
+    assert report.faithfulness.calibration.skill.low > 0.5
+    assert "Of the audit records people found 0.50 [0.39, 0.61] (of 80) supported; 80 reviews in all." in report.text()
+    assert "better by" in report.text() and "cross-validated" in report.text()
     after = mine(engine, MiningSettings(), HOUSE)
     assert after.mined == 80 and after.miner_version != before.miner_version
     again = calibrate(engine, MiningSettings(), HOUSE)

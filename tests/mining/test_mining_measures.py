@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from factory.mining.answers import Holding, answer_in, of_the_whole
 from factory.mining.claims import Measures, claims, whole
 from factory.mining.combination import Combination, Fit, shipped, sigmoid
-from factory.mining.fitting import auroc, brier_skill, calibration_error, fit_combination, fit_line, folds, speaks
+from factory.mining.fitting import auroc, fit_combination, fit_line, folds, speaks
 from factory.mining.idf import idf
 from factory.mining.lexical import texts_of
 from factory.mining.passage import passage
@@ -92,12 +92,10 @@ def test_a_line_calibrates_and_never_turns_the_order_round() -> None:
     assert slope > 0 and sigmoid(slope * 5 + offset) == pytest.approx(0.3, abs=0.01)
 
 
-def test_figures_of_quality() -> None:
+def test_order_and_folds() -> None:
     import numpy as np
 
     labels = [False] * 50 + [True] * 50
     sharp = np.array([0.0] * 50 + [1.0] * 50)
-    assert auroc(sharp, labels) == brier_skill(sharp, labels) == 1 and calibration_error(sharp, labels) == 0
-    assert brier_skill(np.full(100, 0.5), labels) == 0
-    assert calibration_error(np.full(100, 0.9), labels) == pytest.approx(0.5)
+    assert auroc(sharp, labels) == 1
     assert list(folds(["b", "a", "b"])) == [folds(["b", "a"])[n] for n in (0, 1, 0)]

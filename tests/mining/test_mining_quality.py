@@ -178,12 +178,30 @@ def test_calibration_is_bounded_and_counts_everything(cases: list[tuple[float, b
     assert sum(one.confirmed.n for one in found.bins) == found.n == len(cases)
     assert all(one.low - 1e-9 <= one.mean <= one.high + 1e-9 for one in found.bins)
     if cases:
-        assert found.error is not None and found.brier is not None and 0 <= found.error <= 1 and 0 <= found.brier <= 1
+        for figure in (found.error, found.brier):
+            assert figure.value is not None and 0 <= figure.value <= 1 and figure.n == len(cases)
+            assert figure.low is None or figure.high is None or 0 <= figure.low <= figure.value <= figure.high <= 1
+        base = sum(held for _, held in cases) / len(cases)
+        assert found.brier.value == pytest.approx(sum((said - held) ** 2 for said, held in cases) / len(cases))
+        assert found.skill.value is None or found.skill.value == pytest.approx(
+            1 - found.brier.value / (base * (1 - base))
+        )
 
 
 def test_a_perfect_and_a_useless_confidence() -> None:
     perfect = calibration([(1.0, True), (0.0, False)] * 10)
-    assert (perfect.error, perfect.brier, perfect.skill) == (0, 0, 1)
+    assert (perfect.error.value, perfect.brier.value, perfect.skill.value) == (0, 0, 1)
     useless = calibration([(0.5, True), (0.5, False)] * 10)
-    assert (useless.error, useless.skill) == (0, 0)
-    assert calibration([(0.9, True)] * 5).skill is None
+    assert (useless.error.value, useless.skill.value) == (0, 0)
+    assert calibration([(0.9, True)] * 100).skill.value is None
+    boastful = calibration([(0.9, n % 2 == 0) for n in range(100)])
+    assert boastful.error.value == pytest.approx(0.4) and boastful.skill.high is not None and boastful.skill.high < 0
+
+
+def test_intervals_of_a_calibration_go_by_groups() -> None:
+    cases = [(0.8, n % 5 > 0) for n in range(100)]
+    alone, together = calibration(cases), calibration(cases, [str(n // 20) for n in range(100)])
+    assert alone.brier.value == together.brier.value and together.brier.low == together.brier.high
+    assert alone.brier.low is not None and alone.brier.low < together.brier.low
+    few = calibration(cases, ["one"] * 50 + ["other"] * 50)
+    assert few.brier.low is None and "too few for an interval" in "\n".join(few.lines())

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine
 
+from factory.mining import sessions
 from factory.mining.findings import load_finding
 from factory.mining.miner import mine
 from factory.mining.sessions import CROWD, read_sessions
@@ -192,6 +193,30 @@ def test_order_and_batches_of_imports_change_no_signal(
     for record in data.draw(st.permutations(records)):
         read(parts, [record])
     assert ({name: found for name, found in signals(parts).items() if found}, snapshot(parts)) == expected
+
+
+@given(turns=TURNS, known=st.integers(0, 12))
+@settings(
+    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+def test_what_is_told_does_not_depend_on_pages(
+    fresh: Callable[[], Engine], make: Any, turns: list[Any], known: int
+) -> None:
+    records = [
+        make(n, query=query, occurred_at=at(20 * minute), session_id=session, user_id=user)
+        for n, (query, minute, session, user, _) in enumerate(turns)
+    ]
+    told = []
+    for page in (500, 2):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sessions, "PAGE", page)
+            patch.setattr(sessions, "OVERLAP", timedelta(0))
+            engine = fresh()
+            save_records(engine, records[:known])
+            first = read_sessions(engine, SIGNALS)
+            save_records(engine, records[known:])
+            told.append((first, read_sessions(engine, SIGNALS)))
+    assert told[0] == told[1] and told[0][0].seen == min(known, len(turns))
 
 
 def snapshot(engine: Engine) -> list[RagRecord]:
