@@ -89,6 +89,7 @@ def findings_show(
     from rich.console import Console
 
     from factory.mining.findings import load_finding
+    from factory.mining.quality import precision_of
     from factory.mining.render import render_finding
     from factory.mining.waiting import next_step
     from logs_schema.store import load_records, resolve_id
@@ -101,7 +102,8 @@ def findings_show(
     else:
         exchange = load_records(engine, [record_id])[record_id]
         rules = settings_of(ctx).mining
-        shown = render_finding(exchange, finding, rules, next_step=next_step(engine, finding), full=full)
+        confirmed, following = precision_of(engine, finding.failure), next_step(engine, finding)
+        shown = render_finding(exchange, finding, rules, confirmed=confirmed, next_step=following, full=full)
         Console(highlight=False, markup=False, emoji=False).print(shown, soft_wrap=True, end="")
 
 

@@ -185,6 +185,13 @@ def quality(engine: Engine, *, by: str = "month") -> Quality:
     )
 
 
+def precision_of(engine: Engine, failure: Failure) -> Figure | None:
+    """Of the reviewed findings of this kind, the share that the curators confirmed; None when too few are reviewed."""
+    findings = [case for case in _judged(engine)[0] if not case.audit]
+    found = _kind(failure.value, findings, []).precision
+    return found if found.n >= FEW else None
+
+
 def _kind(failure: str, findings: Sequence[Judged], audits: Sequence[tuple[float, Judged]]) -> KindQuality:
     mine = [case for case in findings if case.failure == failure]
     confirmed = [case for case in mine if case.confirmed]

@@ -5,12 +5,14 @@ from collections.abc import Sequence
 from rich.text import Text
 
 from factory.mining.finding import Finding
+from factory.mining.intervals import told
 from factory.mining.settings import MiningSettings
 from factory.mining.why import quoted
 from logs_schema.records import RagRecord
 from logs_schema.scores import Span
 from logs_schema.taxonomy import ROUTES, Failure, Route
 from logs_schema.visible import visible
+from training.metrics import Figure
 
 _WRONG = ("«", "»", "red")
 _MARKS = dict.fromkeys(("unsupported", "unsupported_more", "nothing", "citation", "refusal", "claim"), _WRONG)
@@ -47,7 +49,13 @@ _LITTLE = 200
 
 
 def render_finding(
-    record: RagRecord, finding: Finding, settings: MiningSettings, *, next_step: str | None = None, full: bool = False
+    record: RagRecord,
+    finding: Finding,
+    settings: MiningSettings,
+    *,
+    confirmed: Figure | None = None,
+    next_step: str | None = None,
+    full: bool = False,
 ) -> Text:
     """What was asked, answered and retrieved, the places that matter marked; why it is flagged, and what comes next.
 
@@ -58,6 +66,7 @@ def render_finding(
         record: The interaction.
         finding: What the miner says of it.
         settings: The thresholds shown beside the scores.
+        confirmed: How many findings of this kind curators confirmed, see `quality.precision_of`.
         next_step: What happens next, see `waiting.next_step`.
         full: Show whole passages instead of what lies around the marks.
     """
@@ -65,6 +74,8 @@ def render_finding(
     good = finding.failure is Failure.none
     text.append(_title(finding.failure, record, finding), f"{_HEAD} {'green' if good else 'red'}")
     text.append("\n" if good else f"\n{finding.failure.value} · {_sure(finding)}\n", _DIM)
+    if confirmed:
+        text.append(f"curators confirmed a share of {told(confirmed)} of the surest findings of this kind\n", _DIM)
     text.append(f"asked {record.occurred_at:%Y-%m-%d %H:%M} UTC · app {visible(record.source)}", _DIM)
     text.append(f" · record {finding.record_id}\n", _DIM)
     marks = {kind for _, kind in _wanted(finding, None)}

@@ -159,6 +159,21 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Any)
     assert json.loads(CliRunner().invoke(app, ["mine", "report", "--json"]).stdout)["reviewed"] == 1
 
 
+def test_a_finding_says_how_many_of_its_kind_were_confirmed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    engine = open_store(f"sqlite:///{tmp_path}/groundmill.db")
+    lies = [record(make, n, response=LIE) for n in range(21)]
+    mined(engine, lies)
+    show = ["findings", "show", lies[20].record_id]
+    for lie in lies[:19]:
+        review(engine, lie.record_id, "answer")
+    assert "curators confirmed" not in CliRunner().invoke(app, show).stdout, "too few reviews tell nothing"
+    review(engine, lies[19].record_id, "good_as_is")
+    assert "curators confirmed a share of 0.95 [0.76, 0.99] (of 20)" in CliRunner().invoke(app, show).stdout
+
+
 @given(hits=st.integers(0, 50), more=st.integers(0, 50))
 def test_intervals_hold_their_share(hits: int, more: int) -> None:
     figure = share(hits, hits + more)
