@@ -11,9 +11,11 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from factory.collect.settings import CollectSettings
 from factory.dataset.settings import DatasetSettings
 from factory.mining.settings import MiningSettings, SignalSettings
+from factory.mistakes import PREFIX, UNKNOWN, mistakes_in, unreadable_variables
 from labeling.settings import LabelingSettings
 from logs_schema.errors import ConfigurationError
 from logs_schema.settings import HouseSettings, ImportSettings, PiiSettings, Section, StoreSettings
+from logs_schema.wording import counted
 from training.settings import EvaluationSettings, GateSettings, TrainingSettings
 
 CONFIG_FILE = "factory.toml"
@@ -41,7 +43,7 @@ class ScheduleSettings(Section):
 class Settings(BaseSettings):
     """All sections. Environment variables (`FACTORY_MINING__BUDGET=50`) override the file."""
 
-    model_config = SettingsConfigDict(env_prefix="FACTORY_", env_nested_delimiter="__", frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_nested_delimiter="__", frozen=True, extra="forbid")
 
     root: Path
     """Folder of `factory.toml`; every relative path in the settings starts there."""
@@ -105,9 +107,9 @@ def load(config: Path | None = None) -> Settings:
     known = {name for name in Settings.model_fields if name != "root"}
     mistakes = [f"{file}: unknown section [{name}]" for name in content if name not in known]
     mistakes += [
-        f"${name}: unknown setting"
+        f"${name}: {UNKNOWN}"
         for name in sorted(os.environ)
-        if name.startswith("FACTORY_") and name not in NOT_SETTINGS and not _is_setting(name)
+        if name.startswith(PREFIX) and name not in NOT_SETTINGS and not _is_setting(name)
     ]
     settings = None
     try:
@@ -115,17 +117,18 @@ def load(config: Path | None = None) -> Settings:
             root=file.absolute().parent, **{key: value for key, value in content.items() if key in known}
         )
     except ValidationError as error:
-        mistakes += [f"{_where(file, detail['loc'])}: {detail['msg']}" for detail in error.errors()]
+        mistakes += mistakes_in(Settings, file, content, error)
     except SettingsError as error:
-        mistakes.append(f"environment: {error}")
+        mistakes += unreadable_variables(Settings) or ([] if mistakes else [f"environment: {error}"])
     if mistakes or settings is None:
-        listed = "\n  ".join(mistakes)
-        raise ConfigurationError(f"The configuration has {len(mistakes)} mistake(s):\n  {listed}")
+        each = list(dict.fromkeys(mistakes))
+        listed = "\n  ".join(each)
+        raise ConfigurationError(f"The configuration has {counted(len(each), 'mistake')}:\n  {listed}")
     return settings
 
 
 def _is_setting(variable: str) -> bool:
-    section, _, key = variable.removeprefix("FACTORY_").lower().partition("__")
+    section, _, key = variable.removeprefix(PREFIX).lower().partition("__")
     field = Settings.model_fields.get(section)
     annotation = field.annotation if field and section != "root" else None
     return (
@@ -133,9 +136,3 @@ def _is_setting(variable: str) -> bool:
         and issubclass(annotation, Section)
         and key.split("__")[0] in annotation.model_fields
     )
-
-
-def _where(file: Path, location: tuple[int | str, ...]) -> str:
-    section, *keys = [str(part) for part in location]
-    variable = "__".join([f"FACTORY_{section}", *keys]).upper()
-    return f"${variable}" if variable in os.environ else f"{file}: [{section}] {'.'.join(keys)}"

@@ -207,20 +207,20 @@ def coverage_where(connection: Connection, *where: ColumnElement[bool]) -> Cover
     given = told, FEEDBACK.c.kind != FeedbackKind.implicit.value
     of_records = {
         "records": func.count(),
-        "with_answer": counted(columns.response != ""),
-        "with_contexts": counted(exists().where(CONTEXT.c.interaction_id == columns.id)),
-        "with_feedback": counted(exists().where(*given)),
-        "with_correction": counted(exists().where(told, FEEDBACK.c.correction.is_not(None))),
+        "with_answer": how_many(columns.response != ""),
+        "with_contexts": how_many(exists().where(CONTEXT.c.interaction_id == columns.id)),
+        "with_feedback": how_many(exists().where(*given)),
+        "with_correction": how_many(exists().where(told, FEEDBACK.c.correction.is_not(None))),
         "with_prompt": func.count(columns.prompt_hash),
-        "with_session": counted(or_(columns.session_id.is_not(None), columns.user_id.is_not(None))),
+        "with_session": how_many(or_(columns.session_id.is_not(None), columns.user_id.is_not(None))),
         "with_model": func.count(columns.model),
         "with_latency": func.count(columns.latency_ms),
     }
     of_contexts = {
         "contexts": func.count(),
-        "contexts_with_text": counted(CONTEXT.c.passage_hash != passage_hash("")),
+        "contexts_with_text": how_many(CONTEXT.c.passage_hash != passage_hash("")),
         "contexts_with_document": func.count(CONTEXT.c.doc_id),
-        "contexts_with_date": counted(or_(CONTEXT.c.updated_at.is_not(None), CONTEXT.c.version.is_not(None))),
+        "contexts_with_date": how_many(or_(CONTEXT.c.updated_at.is_not(None), CONTEXT.c.version.is_not(None))),
         "contexts_with_groups": func.count(CONTEXT.c.groups),
     }
     links = CONTEXT.join(INTERACTION, columns.id == CONTEXT.c.interaction_id) if where else CONTEXT
@@ -229,6 +229,6 @@ def coverage_where(connection: Connection, *where: ColumnElement[bool]) -> Cover
     return Coverage(**dict(zip([*of_records, *of_contexts], [*records, *contexts], strict=True)))
 
 
-def counted(condition: ColumnElement[bool]) -> ColumnElement[int]:
+def how_many(condition: ColumnElement[bool]) -> ColumnElement[int]:
     """How many rows fulfil a condition."""
     return func.coalesce(func.sum(case((condition, 1), else_=0)), 0)

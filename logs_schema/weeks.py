@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Engine, and_, case, distinct, exists, func, or_, select
 
-from logs_schema.coverage import counted
+from logs_schema.coverage import how_many
 from logs_schema.records import FeedbackKind, UtcDatetime, Value
 from logs_schema.rows import CONTEXT, FEEDBACK, INTERACTION, WATERMARK
 from logs_schema.taxonomy import SESSIONS, Signal
@@ -113,7 +113,7 @@ def _week(connection: Connection, begin: datetime) -> Iterator[WeekStats]:
     figures = select(
         columns.source,
         func.count(),
-        counted(given),
+        how_many(given),
         func.count(columns.error),
         func.avg(columns.latency_ms),
         func.count(distinct(conversation)),

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from logs_schema.settings import Section
 
@@ -57,10 +57,15 @@ class JudgeSettings(Section):
     retries: int = Field(default=4, ge=0, le=10)
     """How often a request is repeated when the endpoint is busy, broken or silent."""
 
+    @field_validator("base_url")
+    @classmethod
+    def _is_address(cls, url: str) -> str:
+        if url and not url.startswith(("http://", "https://")):
+            raise ValueError("must begin with http:// or https://")
+        return url
+
     @model_validator(mode="after")
     def _complete(self) -> "JudgeSettings":
-        if self.base_url and not self.base_url.startswith(("http://", "https://")):
-            raise ValueError("base_url must begin with http:// or https://")
         if bool(self.base_url) is not bool(self.model):
             raise ValueError("base_url and model go together: give both, or neither")
         return self
@@ -122,34 +127,39 @@ class MiningSettings(Section):
     model: ModelSettings = ModelSettings()
     judge: JudgeSettings = JudgeSettings()
 
-    @model_validator(mode="after")
-    def _format_is_valid(self) -> "MiningSettings":
+    @field_validator("format_regex")
+    @classmethod
+    def _is_regex(cls, pattern: str | None) -> str | None:
         import re
 
+        try:
+            re.compile(pattern or "")
+        except re.error as error:
+            raise ValueError(f"is not a regular expression: {error}") from error
+        return pattern
+
+    @field_validator("format_schema")
+    @classmethod
+    def _is_schema(cls, text: str | None) -> str | None:
         from factory.mining.format import schema_validator
 
         try:
-            re.compile(self.format_regex or "")
-        except re.error as error:
-            raise ValueError(f"format_regex is not a regular expression: {error}") from error
-        try:
-            if self.format_schema is not None:
-                schema_validator(self.format_schema)
+            if text is not None:
+                schema_validator(text)
         except ValueError as error:
-            raise ValueError(f"format_schema is not a JSON Schema: {error}") from error
-        return self
+            raise ValueError(f"is not a JSON Schema: {error}") from error
+        return text
 
-    @model_validator(mode="after")
-    def _shares_are_known(self) -> "MiningSettings":
+    @field_validator("shares")
+    @classmethod
+    def _shares_are_known(cls, shares: dict[str, float]) -> dict[str, float]:
         from logs_schema.taxonomy import ROUTES, Failure, QueueReason, Route
 
         reviewable = {failure.value for failure in Failure if ROUTES[failure] is Route.behaviour}
         reviewable.add(QueueReason.ticket.value)
-        unknown = sorted(set(self.shares) - reviewable)
-        if unknown:
-            raise ValueError(
-                f"shares: {', '.join(unknown)} is not reviewable; choose from {', '.join(sorted(reviewable))}"
-            )
-        if any(share < 0 for share in self.shares.values()) or sum(self.shares.values()) > 1 + 1e-9:
-            raise ValueError("shares must be 0 or more and sum to at most 1")
-        return self
+        if unknown := sorted(set(shares) - reviewable):
+            are = "is" if len(unknown) == 1 else "are"
+            raise ValueError(f"{', '.join(unknown)} {are} not reviewable; choose from {', '.join(sorted(reviewable))}")
+        if any(share < 0 for share in shares.values()) or sum(shares.values()) > 1 + 1e-9:
+            raise ValueError("must be 0 or more and sum to at most 1")
+        return shares

@@ -41,7 +41,65 @@ def test_every_mistake_is_reported_at_once(tmp_path: Path, monkeypatch: pytest.M
     ):
         assert mistake in message
     assert "$FACTORY_MININNG__BUDGET: unknown setting" in message
-    assert "6 mistake(s)" in message
+    assert "6 mistakes:" in message
+
+
+@pytest.mark.parametrize(
+    ("content", "environment", "mistake"),
+    [
+        ("", {"FACTORY_MINING__NOPE": "1"}, "$FACTORY_MINING__NOPE: unknown setting"),
+        ("", {"FACTORY_MINING__JUDGE__NOPE": "1"}, "$FACTORY_MINING__JUDGE__NOPE: unknown setting"),
+        ("", {"FACTORY_MINING": "x"}, "$FACTORY_MINING: unknown setting"),
+        ("[mining]\nfaithfull = 0.5", {}, "FILE: [mining] faithfull: unknown setting"),
+        ("[mining.model]\nbach = 2", {}, "FILE: [mining.model] bach: unknown setting"),
+        ("mining = 3", {}, "FILE: [mining]: a table is expected"),
+        ("[mining]\nshares = 3", {}, "FILE: [mining] shares: a table is expected"),
+        ('[mining]\nformat_regex = "("', {}, "FILE: [mining] format_regex: is not a regular expression: missing"),
+        ('[mining]\nformat_schema = "{"', {}, "FILE: [mining] format_schema: is not a JSON Schema: "),
+        ("[mining]\nshares = { ticket = 2 }", {}, "FILE: [mining] shares: must be 0 or more and sum to at most 1"),
+        ('[mining.judge]\nmodel = "x"', {}, "FILE: [mining.judge]: base_url and model go together"),
+        (
+            "",
+            {"FACTORY_MINING__JUDGE__MODEL": "x"},
+            "$FACTORY_MINING__JUDGE__MODEL: base_url and model go together",
+        ),
+        (
+            '[mining.judge]\nbase_url = "ftp://x"',
+            {"FACTORY_MINING__JUDGE__MODEL": "x"},
+            "FILE: [mining.judge] base_url: must begin with http",
+        ),
+        (
+            "[mining.judge]\nretries = 2",
+            {"FACTORY_MINING__JUDGE__MODEL": "x"},
+            "FILE: [mining.judge] with $FACTORY_MINING__JUDGE__MODEL: base_url and model go together",
+        ),
+        ("", {"FACTORY_PII__ALLOW": "[1]"}, "$FACTORY_PII__ALLOW: Input should be a valid string"),
+        (
+            '[imports]\nfiles = "logs/*.jsonl"',
+            {},
+            'FILE: [imports] files: a list is expected, such as ["logs/*.jsonl"]',
+        ),
+        (
+            "",
+            {"FACTORY_IMPORTS__FILES": "logs/*.jsonl"},
+            '$FACTORY_IMPORTS__FILES: a list in JSON is expected, such as ["logs/*.jsonl"]',
+        ),
+        ("", {"FACTORY_MINING__SHARES": "{"}, "$FACTORY_MINING__SHARES: a table in JSON is expected"),
+        ("", {"FACTORY_MINING__JUDGE": "x"}, "$FACTORY_MINING__JUDGE: a table in JSON is expected"),
+    ],
+)
+def test_a_mistake_is_told_once_and_names_the_setting_where_it_was_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str, environment: dict[str, str], mistake: str
+) -> None:
+    file = tmp_path / "factory.toml"
+    file.write_text(content)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigurationError) as caught:
+        load(file)
+    head, *lines = str(caught.value).splitlines()
+    assert head == "The configuration has 1 mistake:"
+    assert len(lines) == 1 and lines[0].startswith("  " + mistake.replace("FILE:", f"{file}:"))
 
 
 @pytest.mark.parametrize("content", [b"[mining\n", b"\xff\xfe\x00"])

@@ -54,7 +54,7 @@ def test_where_to_mine_is_asked_for_in_one_way(run: Any, mined: str, tmp_path: P
     assert wrong.exit_code == 2 and "--engine ray" in wrong.stderr
     (tmp_path / "factory.toml").write_text("[mining.judge]\nbase_url = 'http://localhost:1/v1'\n")
     wrong = run("mine")
-    assert wrong.exit_code == 2 and "[mining] judge: Value error, base_url and model go together" in wrong.stderr
+    assert wrong.exit_code == 2 and "[mining.judge]: base_url and model go together" in wrong.stderr
 
 
 def test_findings_are_listed_and_shown(run: Any, mined: str) -> None:

@@ -69,7 +69,7 @@ def test_a_broken_schema_is_bad_format(make: Any) -> None:
     ],
 )
 def test_what_is_no_schema_is_refused_with_the_configuration(schema: str, why: str) -> None:
-    with pytest.raises(ValueError, match=f"format_schema is not a JSON Schema.*{why}|{why}"):
+    with pytest.raises(ValueError, match=why):
         MiningSettings(format_schema=schema)
 
 
