@@ -8,6 +8,7 @@ from labeling.server.serve import DATABASE
 from logs_schema.backup import copy_database
 from logs_schema.errors import ConfigurationError
 from logs_schema.records import Value
+from logs_schema.wording import counted
 
 
 class BackupReport(Value):
@@ -19,7 +20,7 @@ class BackupReport(Value):
     def text(self) -> str:
         """One line a file."""
         said = [
-            f"{file}: {sum(rows.values()):,} rows in {len(rows)} tables, checked and counted"
+            f"{file}: {counted(sum(rows.values()), 'row')} in {counted(len(rows), 'table')}, checked and counted"
             for file, rows in self.files.items()
         ]
         return "\n".join([*said, "They hold what your users asked: keep them as safe as the store."])

@@ -10,6 +10,7 @@ from logs_schema.errors import FactoryError
 from logs_schema.records import passage_hash
 from logs_schema.rows import CHUNK, PASSAGE
 from logs_schema.views import CheckReport, check_store
+from logs_schema.wording import counted
 from training.adapter import verify
 from training.registry import adapter_list
 
@@ -28,8 +29,12 @@ class FullCheck(CheckReport):
 
     def text(self) -> str:
         """Plain text for a terminal."""
-        checked = f"Hashed again: {self.passages:,} passages, {self.datasets} datasets, {self.adapters} adapters."
-        return "\n".join([super().text(), checked, *self.notes])
+        hashed = [
+            counted(self.passages, "passage"),
+            counted(self.datasets, "dataset"),
+            counted(self.adapters, "adapter"),
+        ]
+        return "\n".join([super().text(), f"Hashed again: {', '.join(hashed)}.", *self.notes])
 
 
 def check(engine: Engine) -> FullCheck:

@@ -15,6 +15,7 @@ from logs_schema.marks import Kind, mark
 from logs_schema.records import Value, passage_hash
 from logs_schema.tables import DatasetVersion
 from logs_schema.taxonomy import Split
+from logs_schema.wording import counted
 from training.answer_cache import forget_answers, prompt_key
 
 DATASET = DatasetVersion.__table__  # type: ignore[attr-defined]
@@ -33,8 +34,8 @@ class FilesGone(Value):
     def text(self) -> str:
         """One line."""
         return (
-            f"Taken out of files: {self.dataset_rows:,} dataset rows, {self.answers:,} kept answers, "
-            f"{self.rejected_lines:,} rejected log lines."
+            f"Taken out of files: {counted(self.dataset_rows, 'dataset row')}, "
+            f"{counted(self.answers, 'kept answer')}, {counted(self.rejected_lines, 'rejected log line')}."
         )
 
 

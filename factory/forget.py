@@ -32,7 +32,22 @@ from logs_schema.pii.replace import cleaner
 from logs_schema.records import Trace, Value
 from logs_schema.rows import CHUNK, CONTEXT, FEEDBACK, INTERACTION, PENDING, chunks, put
 from logs_schema.tables import now
+from logs_schema.wording import counted
 from training.registry import adapter_list
+
+ROWS = {
+    "records": ("record",),
+    "contexts": ("context",),
+    "passages": ("passage",),
+    "feedback": ("feedback event",),
+    "spans": ("waiting span",),
+    "findings": ("finding",),
+    "queued": ("queue entry", "queue entries"),
+    "reviews": ("review",),
+    "documents": ("document version",),
+}
+"""What people call the rows of `forgetting.Gone`."""
+NOTHING_FOUND = "Nothing was found in the store that is to be forgotten."
 
 
 class Taught(Value):
@@ -63,17 +78,21 @@ class ForgetReport(Value):
     def text(self) -> str:
         """A few lines."""
         verb = "Would forget" if self.dry_run else "Forgot"
-        held = ", ".join(f"{count:,} {name}" for name, count in self.rows.items() if count) or "nothing in the store"
-        lines = [f"{verb} {self.traces:,} traces: {held}."]
+        held = ", ".join(counted(count, *ROWS[name]) for name, count in self.rows.items() if count)
+        found = bool(held or self.traces)
+        lines = (
+            [f"{verb} {counted(self.traces, 'trace')}: {held or 'nothing in the store'}."] if found else [NOTHING_FOUND]
+        )
         lines += [f"Dataset {name}: forgotten rows {taint.text()}." for name, taint in self.datasets.items()]
         lines += [
             f"Adapter {one.adapter_id} ({one.state}) was made with them: {one.rows.text()}." for one in self.adapters
         ]
         if self.adapters:
             lines.append("Weights cannot be cleaned: run `factory retrain`, and delete the folders of these adapters.")
-        if not self.dry_run:
+        if not self.dry_run and (found or self.in_argilla or self.files != FilesGone()):
             lines.append(self.files.text() + f" Records deleted from Argilla: {self.in_argilla:,}.")
-            lines.append("Your own log files and backups still hold them; a later import leaves them out.")
+        if not self.dry_run and found:
+            lines.append("Your own log files and backups still hold what was forgotten; a later import leaves it out.")
         return "\n".join([*lines, *(f"LEFT TO DO: {one}" for one in self.left)])
 
 
@@ -243,7 +262,7 @@ def _finish(engine: Engine, settings: Settings) -> tuple[FilesGone, int, list[st
                 push_again(connection, ids)
             _done(engine, [row.hash for row in there], target)
         except (FactoryError, ImportError) as error:  # the client may not be installed here
-            left.append(f"{len(ids)} records in Argilla: {error}; then run `factory logs forget` again")
+            left.append(f"{counted(len(ids), 'record')} in Argilla: {error}; then run `factory logs forget` again")
     return files, in_argilla, left
 
 

@@ -16,6 +16,7 @@ from factory.status import usable_since
 from logs_schema.records import Value
 from logs_schema.scores import Track
 from logs_schema.tables import DatasetVersion, Review
+from logs_schema.wording import counted
 
 
 class RetrainReport(Value):
@@ -47,7 +48,10 @@ def due(engine: Engine, min_new_reviews: int) -> tuple[bool, str]:
         newest = session.exec(select(func.max(DatasetVersion.created_at))).one()
         reviews = session.exec(select(func.count()).select_from(Review).where(*usable_since(newest))).one()
     since = f"since the dataset of {newest:%Y-%m-%d %H:%M} UTC" if newest else "in the store"
-    return reviews >= min_new_reviews, f"{reviews} usable reviews {since}, {min_new_reviews} make a retraining due"
+    return (
+        reviews >= min_new_reviews,
+        f"{counted(reviews, 'usable review')} {since}, {counted(min_new_reviews, 'makes', 'make')} a retraining due",
+    )
 
 
 def retrain(engine: Engine, settings: Settings, *, if_due: bool, track: Track) -> RetrainReport:

@@ -25,6 +25,7 @@ from logs_schema.tables import (
     now,
 )
 from logs_schema.taxonomy import Decision, Failure
+from logs_schema.wording import counted
 
 JOBS = ("nightly", "retrain")
 
@@ -59,12 +60,14 @@ class Status(Value):
     def text(self) -> str:
         """The screen."""
         newest = f"newest {self.newest_record:%Y-%m-%d %H:%M} UTC" if self.newest_record else "none yet"
-        findings = ", ".join(f"{count} {name}" for name, count in self.findings.items()) or "none"
+        findings = ", ".join(f"{count:,} {name}" for name, count in self.findings.items()) or "none"
         lines = [
-            f"logs       {self.records} records, {newest}",
-            f"mining     {self.unmined} records not mined; findings: {findings}",
-            f"curators   {self.queued} queued, {self.waiting} waiting in Argilla, {self.reviews} reviews",
-            f"datasets   {self.datasets} built, last {self.last_dataset or '-'}; {self.new_reviews} new usable reviews",
+            f"logs       {counted(self.records, 'record')}, {newest}",
+            f"mining     {counted(self.unmined, 'record')} not mined; findings: {findings}",
+            f"curators   {self.queued:,} queued, {self.waiting:,} waiting in Argilla, "
+            f"{counted(self.reviews, 'review')}",
+            f"datasets   {self.datasets} built, last {self.last_dataset or '-'}; "
+            f"{counted(self.new_reviews, 'new usable review')}",
             f"adapters   {self.adapters} trained, champion {self.champion or 'none (base model)'}",
         ]
         if self.awaiting_approval:
@@ -120,7 +123,8 @@ def status(engine: Engine, *, schedule: ScheduleSettings, miner_version: str) ->
                 "look at the application's export and `factory nightly`"
             )
         if ahead := dated_in_the_future(session.connection()):
-            problems.append(f"{ahead:,} records are dated in the future: look at the clock of the application")
+            dated = counted(ahead, "record is", "records are")
+            problems.append(f"{dated} dated in the future: look at the clock of the application")
         problems += silent(engine, after=timedelta(hours=silent_after_hours))
         problems += collapsed(
             engine,
@@ -135,7 +139,8 @@ def status(engine: Engine, *, schedule: ScheduleSettings, miner_version: str) ->
             problems.append(f"the champion {champion} was made with rows that were forgotten since: `factory retrain`")
         left = count(col(Forgotten.left).is_not(None), of=Forgotten)
         if left:
-            problems.append(f"{left} forgotten items are not deleted everywhere yet: run `factory logs forget` again")
+            items = counted(left, "forgotten item is", "forgotten items are")
+            problems.append(f"{items} not deleted everywhere yet: run `factory logs forget` again")
         result = Status(
             records=records,
             newest_record=newest,

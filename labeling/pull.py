@@ -18,6 +18,7 @@ from logs_schema.settings import HouseSettings
 from logs_schema.store import load_records
 from logs_schema.tables import now
 from logs_schema.taxonomy import Decision, Failure, QueueReason
+from logs_schema.wording import counted
 
 NO_ANSWER = "decision `answer` without an ideal answer"
 ABSTAINS = 'decision `answer`, but the ideal answer says "I don\'t know"'
@@ -57,12 +58,13 @@ class PullReport(Value):
         lines = [f"Pulled reviews from {self.target}: {counts}."]
         lines += [f"  {count:5d}  {decision}" for decision, count in sorted(self.by_decision.items())]
         if self.incomplete:
-            lines.append(f"{len(self.incomplete)} submitted responses were not accepted; ask the curator to mend them:")
+            refused = counted(len(self.incomplete), "submitted response was", "submitted responses were")
+            lines.append(f"{refused} not accepted; ask the curator to mend what is missing:")
             lines += [f"  {item.record_id}  {item.reviewer}: {item.reason}" for item in self.incomplete]
         if self.unsupported:
+            have = counted(len(self.unsupported), "ideal answer has", "ideal answers have")
             lines.append(
-                f"{len(self.unsupported)} ideal answers have less than {self.supported_from:.2f} support "
-                f"in their passages: {', '.join(self.unsupported)}"
+                f"{have} less than {self.supported_from:.2f} support in the passages: {', '.join(self.unsupported)}"
             )
         return "\n".join(lines)
 

@@ -18,6 +18,7 @@ from logs_schema.store import load_records, writing
 from logs_schema.tables import now
 from logs_schema.taxonomy import QueueReason
 from logs_schema.visible import visible
+from logs_schema.wording import counted
 
 if TYPE_CHECKING:
     from argilla import Argilla
@@ -48,11 +49,18 @@ class PushReport(Value):
 
     def text(self) -> str:
         """A few lines."""
-        lines = [f"Pushed {self.pushed} records to {self.target}" + (" (new dataset)" if self.dataset_created else "")]
+        lines = [
+            f"Pushed {counted(self.pushed, 'record')} to {self.target}"
+            + (" (new dataset)" if self.dataset_created else "")
+        ]
         lines += [f"  {count:5d}  {reason}" for reason, count in sorted(self.by_reason.items())]
-        lines += [f"{self.drafts} of them carry a draft answer."] if self.drafts else []
-        lines += [f"{self.already_there} were there already."] if self.already_there else []
-        lines += [f"{self.waiting} queued records wait for the next push."] if self.waiting else []
+        lines += [f"{counted(self.drafts, 'of them carries', 'of them carry')} a draft answer."] if self.drafts else []
+        lines += [f"{counted(self.already_there, 'was', 'were')} there already."] if self.already_there else []
+        lines += (
+            [f"{counted(self.waiting, 'queued record waits', 'queued records wait')} for the next push."]
+            if self.waiting
+            else []
+        )
         return "\n".join(lines)
 
 

@@ -7,6 +7,7 @@ from labeling.settings import LabelingSettings
 from logs_schema.errors import FactoryError
 from logs_schema.records import Value
 from logs_schema.rows import QUEUE, REVIEW
+from logs_schema.wording import counted
 
 
 class Curator(Value):
@@ -44,9 +45,10 @@ class StatusReport(Value):
             return "\n".join([*lines, f"Argilla: {self.problem}"])
         if self.records is None:
             return "\n".join([*lines, f"Argilla at {self.target}: no dataset yet; run `factory label push`."])
-        lines.append(f"Argilla at {self.target}: {self.completed} of {self.records} records completed.")
+        lines.append(f"Argilla at {self.target}: {self.completed:,} of {counted(self.records, 'record')} completed.")
         lines += [
-            f"  {curator.name}: {curator.submitted} submitted, {curator.draft} drafts, {curator.discarded} discarded"
+            f"  {curator.name}: {curator.submitted:,} submitted, {counted(curator.draft, 'draft')}, "
+            f"{curator.discarded:,} discarded"
             for curator in self.curators
         ]
         return "\n".join(lines)

@@ -8,6 +8,7 @@ from sqlalchemy import Engine
 from logs_schema.clocks import newest_moment
 from logs_schema.coverage import FIELDS, Coverage, Field, coverage_where, percent
 from logs_schema.rows import INTERACTION
+from logs_schema.wording import counted
 
 SEEN_BEFORE = 0.05
 """A field that fewer records than this held before cannot collapse."""
@@ -69,7 +70,7 @@ def _apart(field: Field, recent: Coverage, before: Coverage) -> float:
 
 def _counts(field: Field, window: Coverage) -> str:
     held, whole = getattr(window, field.name), getattr(window, field.of)
-    return f"{percent(held, whole)} ({held:,} of {whole:,} {field.of})"
+    return f"{percent(held, whole)} ({held:,} of {counted(whole, field.of.removesuffix('s'))})"
 
 
 def _span(length: timedelta) -> str:

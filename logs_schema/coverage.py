@@ -8,6 +8,7 @@ from sqlalchemy import ColumnElement, Connection, Engine, and_, case, exists, fu
 
 from logs_schema.records import FeedbackKind, UtcDatetime, Value, passage_hash
 from logs_schema.rows import CONTEXT, FEEDBACK, INTERACTION, chunks
+from logs_schema.wording import counted
 
 WIDEST = 22
 
@@ -52,7 +53,9 @@ class Coverage(Value):
             whole = getattr(self, field.of)
             missing = whole - getattr(self, field.name)
             if whole and missing > field.tolerated * whole:
-                yield f"{percent(missing, whole)} of {whole:,} {field.of} have no {field.what}: {field.without}"
+                of = field.of.removesuffix("s")
+                have = counted(whole, f"{of} has", f"{field.of} have")
+                yield f"{percent(missing, whole)} of {have} no {field.what}: {field.without}"
 
 
 class Field(NamedTuple):
@@ -167,10 +170,13 @@ class CoverageReport(Value):
             return "There are no such records: run `factory import FILE`, or ask for another time or source."
         where = f" of {self.source}" if self.source else ""
         when = f" since {self.since:%Y-%m-%d %H:%M} UTC" if self.since else ""
-        lines = [f"{self.coverage.records:,} records{where}{when}, {self.coverage.contexts:,} contexts"]
+        lines = [
+            f"{counted(self.coverage.records, 'record')}{where}{when}, {counted(self.coverage.contexts, 'context')}"
+        ]
         for field in FIELDS:
             whole, held = getattr(self.coverage, field.of), getattr(self.coverage, field.name)
-            lines.append(f"  {percent(held, whole):>5}  {field.what:<{WIDEST}} {held:,} of {whole:,} {field.of}")
+            of = counted(whole, field.of.removesuffix("s"))
+            lines.append(f"  {percent(held, whole):>5}  {field.what:<{WIDEST}} {held:,} of {of}")
         if self.lacks:
             lines += ["", "What that means, and what to log:", *(f"  {lack}" for lack in self.lacks)]
         return "\n".join(lines)

@@ -9,6 +9,7 @@ from logs_schema.documents import STREAMED, Document, row_age
 from logs_schema.errors import InputError
 from logs_schema.records import UtcDatetime, Value
 from logs_schema.rows import CONTEXT, DOCUMENT
+from logs_schema.wording import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,8 +39,8 @@ class DocumentList(Value):
         """One line each."""
         if not self.total:
             return "No documents were imported. `factory documents import FILE` takes in your corpus."
-        lines = [f"{d.doc_id}  {_told(d)}, {d.versions} version{'s' * (d.versions != 1)}" for d in self.documents]
-        return "\n".join([*lines, "", f"{len(self.documents)} of {self.total:,} documents."])
+        lines = [f"{d.doc_id}  {_told(d)}, {counted(d.versions, 'version')}" for d in self.documents]
+        return "\n".join([*lines, "", f"{len(self.documents):,} of {counted(self.total, 'document')}."])
 
 
 class DocumentView(Value):

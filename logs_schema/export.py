@@ -13,6 +13,7 @@ from logs_schema.records import RagRecord, Value
 from logs_schema.rows import FINDING, REVIEW, chunks
 from logs_schema.scores import Track
 from logs_schema.store import iter_records
+from logs_schema.wording import counted
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -32,7 +33,8 @@ class ExportReport(Value):
 
     def text(self) -> str:
         """One line."""
-        return f"{self.file}: {self.records:,} records, {self.bytes:,} bytes. It holds what your users asked."
+        size = counted(self.bytes, "byte")
+        return f"{self.file}: {counted(self.records, 'record')}, {size}. It holds what your users asked."
 
 
 def export_parquet(

@@ -9,6 +9,7 @@ from logs_schema.forgetting import DATASET_ROW, NOTHING, delete_traces
 from logs_schema.records import Trace, Value
 from logs_schema.rows import CHUNK, FEEDBACK, INTERACTION, PENDING, QUEUE, REVIEW, chunks
 from logs_schema.tables import SplitPlacement
+from logs_schema.wording import counted
 
 PLACEMENT = SplitPlacement.__table__  # type: ignore[attr-defined]
 
@@ -31,16 +32,17 @@ class PruneReport(Value):
     def text(self) -> str:
         """A few lines."""
         verb = "Would delete" if self.dry_run else "Deleted"
-        passages = "" if self.passages is None else f" with {self.passages:,} passages that nothing else uses"
+        unused = "" if self.passages is None else counted(self.passages, "passage")
+        passages = f" with {unused} that nothing else uses" if unused else ""
         lines = [
-            f"{verb} {self.records:,} records from before {self.before:%Y-%m-%d %H:%M} UTC{passages}, "
-            f"{self.feedback:,} feedback events, and the spans of {self.waiting:,} unfinished traces."
+            f"{verb} {counted(self.records, 'record')} from before {self.before:%Y-%m-%d %H:%M} UTC{passages}, "
+            f"{counted(self.feedback, 'feedback event')}, and the spans of {counted(self.waiting, 'unfinished trace')}."
         ]
-        lines += [f"Kept {count:,} older ones: {reason}." for reason, count in self.kept.items()]
+        lines += [f"Kept {counted(count, 'older one')}: {reason}." for reason, count in self.kept.items()]
         if any(self.kept.values()):
             lines.append("What people or datasets rest on is deleted by `factory logs forget` only.")
         if self.records and not self.dry_run:
-            lines.append("The log files still hold them: importing an old file brings its records back.")
+            lines.append("The log files still hold what was deleted: importing an old file brings its records back.")
         return "\n".join(lines)
 
 

@@ -13,6 +13,8 @@ from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
+from logs_schema.wording import counted
+
 QUEUE_BYTES = 64 * 1024 * 1024
 """Bytes that wait to be written at the most; what comes then is dropped."""
 LINE_BYTES = 16 * 1024 * 1024
@@ -114,7 +116,7 @@ class Writer:
             return
         self.warned = time.monotonic()
         reason = problem or "they came faster than the disk takes them, or were too large"
-        logger.warning("rag_log dropped %d record(s): %s", records, reason)
+        logger.warning("rag_log dropped %s: %s", counted(records, "record"), reason)
 
 
 def append(path: str, data: bytes) -> None:

@@ -11,6 +11,7 @@ from logs_schema.records import RagRecord, Value
 from logs_schema.rows import CONTEXT, FEEDBACK, FINDING, INTERACTION, PASSAGE, PROMPT
 from logs_schema.store import load_records, resolve_id
 from logs_schema.weeks import WeekStats, table_of, weeks
+from logs_schema.wording import counted
 
 
 class FindingView(Value):
@@ -111,16 +112,18 @@ class StoreStats(Value):
     def text(self) -> str:
         """Plain text for a terminal."""
         if not self.records:
-            return f"The store holds no records; {self.pending:,} traces wait for the rest of their spans."
+            waiting = counted(self.pending, "trace waits for the rest of its", "traces wait for the rest of their")
+            return f"The store holds no records; {waiting} spans."
+        records, documents = counted(self.records, "record"), counted(self.documents, "document")
         rows = {
             "records": f"{self.records:,}, {self.first:%Y-%m-%d %H:%M} to {self.last:%Y-%m-%d %H:%M} UTC",
             "sources": _listed(self.sources),
             "models": _listed(self.models),
             "sessions, users": f"{self.sessions:,}, {self.users:,}",
-            "contexts": f"{self.contexts:,} of {self.passages:,} passages from {self.documents:,} documents",
-            "prompt templates": f"{self.prompts:,}, known for {self.with_prompt:,} of {self.records:,} records",
+            "contexts": f"{self.contexts:,} of {counted(self.passages, 'passage')} from {documents}",
+            "prompt templates": f"{self.prompts:,}, known for {self.with_prompt:,} of {records}",
             "feedback": _listed(self.feedback) or "none",
-            "mined": f"{self.mined:,} of {self.records:,} records",
+            "mined": f"{self.mined:,} of {records}",
             "waiting traces": f"{self.pending:,}",
         }
         return "\n".join([*(f"{name:<18}{value}" for name, value in rows.items()), "", *table_of(self.weeks)])

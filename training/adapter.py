@@ -11,6 +11,7 @@ from logs_schema.errors import InputError, NotReadyError
 from logs_schema.examples import DatasetManifest
 from logs_schema.files import write_atomic
 from logs_schema.records import PromptTemplate, Value
+from logs_schema.wording import counted
 from training.base_model import file_hash
 
 WEIGHTS = "adapter_model.safetensors"
@@ -68,15 +69,16 @@ class TrainReport(Value):
         kinds = ", ".join(f"{count} {kind}" for kind, count in self.rows.items())
         lines = [
             f"Adapter {self.adapter_id} {'is there already' if self.reused else 'trained'}: {self.path}",
-            f"  base {self.base_model}, data {self.dataset_id}: {total} training rows ({kinds}), "
+            f"  base {self.base_model}, data {self.dataset_id}: {counted(total, 'training row')} ({kinds}), "
             f"{self.validation_rows} for validation",
-            f"  {self.steps} steps in {self.seconds:.0f} s on {self.device}"
+            f"  {counted(self.steps, 'step')} in {self.seconds:.0f} s on {self.device}"
             + (f" (went on from step {self.resumed_from})" if self.resumed_from else ""),
         ]
         if self.shortened or self.refused:
             lines.append(
-                f"  to fit max_length, passages of {self.shortened} rows were shortened; "
-                f"{len(self.refused)} rows were left out{': ' if self.refused else ''}{', '.join(self.refused[:10])}"
+                f"  to fit max_length, passages of {counted(self.shortened, 'row')} were shortened; "
+                f"{counted(len(self.refused), 'row was', 'rows were')} left out"
+                f"{': ' if self.refused else ''}{', '.join(self.refused[:10])}"
                 + (" …" if len(self.refused) > 10 else "")
             )
         if self.losses:
@@ -86,7 +88,7 @@ class TrainReport(Value):
             )
         if self.validation_losses:
             curve = ", ".join(f"{loss:.3f} at step {step}" for step, loss in self.validation_losses)
-            lines.append(f"  validation loss {curve} ({self.validation_rows} rows)")
+            lines.append(f"  validation loss {curve} ({counted(self.validation_rows, 'row')})")
         lines.append("Loss says that it learned, not that it is better: run `factory eval`.")
         return "\n".join(lines)
 

@@ -74,10 +74,10 @@ def import_(
     emit(report, as_json)
     for file in report.files:
         if file.read and file.rejected == file.read:
-            raise InputError(
-                f"None of the {file.read:,} lines of {file.file} could be used as {file.format}: "
-                f"their reasons are in {file.rejects}."
-            )
+            where = f"as {file.format}: see {file.rejects} for the reason"
+            if file.read == 1:
+                raise InputError(f"The one line of {file.file} could not be used {where}.")
+            raise InputError(f"None of the {file.read:,} lines of {file.file} could be used {where}s.")
 
 
 @logs_app.command("show")

@@ -158,6 +158,7 @@ def worklist(
     from factory.mining.worklist import worklist as read_worklist
     from logs_schema.errors import ConfigurationError
     from logs_schema.visible import visible
+    from logs_schema.wording import counted
 
     if as_csv and as_json:
         raise ConfigurationError("Give --csv or --json, not both.")
@@ -174,4 +175,4 @@ def worklist(
         typer.echo(text, nl=False)
     else:
         worklist_file.write(text, out)
-        typer.echo(f"Wrote {len(found.items)} of {found.total} items to {out}.", err=True)
+        typer.echo(f"Wrote {len(found.items):,} of {counted(found.total, 'item')} to {out}.", err=True)

@@ -29,6 +29,7 @@ from logs_schema.errors import FactoryError
 from logs_schema.importers.parsed import Parsed, cleaned
 from logs_schema.pii.replace import Cleaner, replaced_text
 from logs_schema.records import Value
+from logs_schema.wording import counted
 
 logger = logging.getLogger(__name__)
 
@@ -62,9 +63,10 @@ class CollectReport(Value):
         """Plain text for a terminal."""
         left_out = f" Left out as forgotten: {self.forgotten:,}." if self.forgotten else ""
         taken = (
-            f"{self.requests:,} requests with {self.spans:,} spans: {self.kept:,} kept, {self.rejected:,} rejected, "
-            f"the others of no use here; {self.new:,} new records, {self.updated:,} updates. "
-            f"{self.refused:,} requests were refused.{left_out}"
+            f"{counted(self.requests, 'request')} with {counted(self.spans, 'span')}: {self.kept:,} kept, "
+            f"{self.rejected:,} rejected, the others of no use here; {counted(self.new, 'new record')}, "
+            f"{counted(self.updated, 'update')}. {counted(self.refused, 'request was', 'requests were')} refused."
+            f"{left_out}"
         )
         return "\n".join([taken, *replaced_text(self.replaced)])
 

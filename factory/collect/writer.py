@@ -14,6 +14,7 @@ from factory.collect.refusal import Refusal
 from logs_schema.errors import FactoryError
 from logs_schema.importers.batch import Done, save_parsed
 from logs_schema.importers.parsed import Parsed
+from logs_schema.wording import counted
 
 logger = logging.getLogger(__name__)
 
@@ -83,7 +84,7 @@ class Writer:
         try:
             done = await asyncio.get_running_loop().run_in_executor(self._thread, self._save, everything)
         except Refusal as refusal:
-            logger.warning("%d request(s) were not stored: %s", len(group), refusal.__cause__)
+            logger.warning("%s not stored: %s", counted(len(group), "request was", "requests were"), refusal.__cause__)
             return refusal
         states = list(done.values())
         self.new += states.count("new")

@@ -19,6 +19,7 @@ from logs_schema.files import folder_atomic
 from logs_schema.records import content_hash
 from logs_schema.settings import HouseSettings
 from logs_schema.taxonomy import Split
+from logs_schema.wording import counted
 
 MANIFEST = "manifest.json"
 REMEDY = "Build the dataset again with `factory dataset build`."
@@ -115,7 +116,7 @@ def read_manifest(folder: Path) -> DatasetManifest:
     try:
         return DatasetManifest.model_validate_json(file.read_bytes())
     except (OSError, ValidationError) as error:
-        reason = error.strerror if isinstance(error, OSError) else f"{error.error_count()} mistake(s)"
+        reason = error.strerror if isinstance(error, OSError) else counted(error.error_count(), "mistake")
         raise InputError(f"{file} is not a readable dataset manifest ({reason}). {REMEDY}") from error
 
 

@@ -2,6 +2,7 @@
 
 from logs_schema.records import Value
 from logs_schema.taxonomy import ExampleKind, Split
+from logs_schema.wording import counted
 
 
 class HeldBack(Value):
@@ -38,14 +39,15 @@ class BuildReport(Value):
     def text(self) -> str:
         """Counts, what was left out and why, and what to do next."""
         state = "was there already" if self.reused else "built"
-        lines = [f"Dataset {self.dataset_id} {state}, from {self.records} reviewed records: {self.path}", ""]
+        lines = [f"Dataset {self.dataset_id} {state}, from {counted(self.records, 'reviewed record')}: {self.path}", ""]
         lines += table(self.counts)
         for split in Split:
             rows = sum(count for kind, count in self.counts[split].items() if kind != ExampleKind.general)
             if rows:
                 held = self.answerable[split]
-                lines.append(f"{split.value}: {held} of {rows} questions answerable ({held / rows:.0%})")
-        lines.append(f"test: {self.audit} of {sum(self.counts[Split.test].values())} rows from the audit slice")
+                lines.append(f"{split.value}: {held:,} of {counted(rows, 'question')} answerable ({held / rows:.0%})")
+        tested = counted(sum(self.counts[Split.test].values()), "row")
+        lines.append(f"test: {self.audit:,} of {tested} from the audit slice")
         if not self.audit:
             lines.append("  Without audit rows the test side holds only what the miner flagged: it is no sample.")
         general = self.counts[Split.train].get(ExampleKind.general, 0)
@@ -57,7 +59,9 @@ class BuildReport(Value):
         elif general < self.general_wanted:
             lines.append(f"general: {general} of up to {self.general_wanted} wanted training rows")
         if self.given_up:
-            lines.append(f"{self.given_up} answerable questions are used without their evidence only")
+            given_up = counted(self.given_up, "answerable question is", "answerable questions are")
+            without = "its" if self.given_up == 1 else "their"
+            lines.append(f"{given_up} used without {without} evidence only")
         if self.held_back:
             lines += ["", "Left out (records, one of them):"]
             lines += [

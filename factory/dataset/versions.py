@@ -18,6 +18,7 @@ from logs_schema.records import Value
 from logs_schema.store import writing
 from logs_schema.tables import DatasetRow, DatasetVersion, SplitPlacement, now
 from logs_schema.taxonomy import ExampleKind, Split
+from logs_schema.wording import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -103,7 +104,10 @@ class Difference(Value):
     def text(self) -> str:
         """Rows, records and settings that differ."""
         lines = [f"From {self.old} to {self.new}:"]
-        lines += [f"  {split}: {self.added[split]} rows added, {self.removed[split]} removed" for split in self.added]
+        lines += [
+            f"  {split}: {counted(self.added[split], 'row')} added, {self.removed[split]:,} removed"
+            for split in self.added
+        ]
         lines.append(f"  records: {len(self.added_records)} new, {len(self.removed_records)} gone")
         lines += [f"  {name}: {old} → {new}" for name, (old, new) in self.settings.items()]
         return "\n".join(lines)

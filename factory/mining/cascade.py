@@ -11,6 +11,7 @@ from factory.mining.settings import MiningSettings
 from logs_schema.records import RagRecord, Value
 from logs_schema.scores import Scorer, Scores
 from logs_schema.taxonomy import TICKET
+from logs_schema.wording import counted
 
 
 class Stage(NamedTuple):
@@ -52,9 +53,13 @@ class StageReport(Value):
 
     def text(self) -> str:
         """One line, and one for each reason why records were left."""
-        spent = "".join(f", {count:,} {unit}" for unit, count in self.spent.items())
-        lines = [f"  {self.name} saw {self.saw:,} records, settled {self.settled:,} ({self.seconds:,.1f} s{spent})"]
-        lines += [f"    {count:,} were left for the next run: {reason}" for reason, count in self.pending.items()]
+        spent = "".join(f", {counted(count, unit.removesuffix('s'), unit)}" for unit, count in self.spent.items())
+        seen = counted(self.saw, "record")
+        lines = [f"  {self.name} saw {seen}, settled {self.settled:,} ({self.seconds:,.1f} s{spent})"]
+        lines += [
+            f"    {counted(count, 'was', 'were')} left for the next run: {reason}"
+            for reason, count in self.pending.items()
+        ]
         return "\n".join(lines)
 
 

@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Engine, Select, select
+from sqlalchemy import Engine, Select, func, select
 
 from factory.mining.finding import Finding
 from logs_schema.errors import NotReadyError
 from logs_schema.records import UtcDatetime, Value
 from logs_schema.rows import FINDING, INTERACTION
 from logs_schema.taxonomy import Failure, Route
+from logs_schema.wording import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,13 +37,21 @@ class FindingList(Value):
     findings: tuple[FindingSummary, ...]
     total: int
     """How many there are without the limit."""
+    mined: int
+    """Records that were mined, with a failure or without."""
+    filtered: bool
+    """Whether one failure or one route was asked for."""
 
     def text(self) -> str:
         """One line each, and how many there are."""
         if not self.findings:
-            return "No findings of that kind. Run `factory mine`, or look for another kind."
+            if not self.mined:
+                return "No findings: nothing was mined yet. Run `factory mine`."
+            of_kind = " of that kind" if self.filtered else ""
+            mined = counted(self.mined, "record that was", "records that were")
+            return f"No findings{of_kind} among the {mined} mined."
         rows = [(f.record_id, f.failure, f.route, f"{f.confidence:.2f}", f.query) for f in self.findings]
-        shown = f"{len(rows)} of {self.total} findings; `factory findings show RECORD` tells why."
+        shown = f"{len(rows):,} of {counted(self.total, 'finding')}; `factory findings show RECORD` tells why."
         return "\n".join([*table(("record", "failure", "route", "sure", "question"), rows), "", shown])
 
 
@@ -53,8 +62,14 @@ def list_findings(
     query = _summaries(failure, route)
     with engine.connect() as connection:
         rows = connection.execute(query).mappings().all()
+        mined = connection.scalar(select(func.count()).select_from(FINDING)) or 0
     shown = rows if limit is None else rows[:limit]
-    return FindingList(findings=tuple(FindingSummary(**row) for row in shown), total=len(rows))
+    return FindingList(
+        findings=tuple(FindingSummary(**row) for row in shown),
+        total=len(rows),
+        mined=mined,
+        filtered=failure is not None or route is not None,
+    )
 
 
 def findings_frame(engine: Engine, *, failure: Failure | None = None, route: Route | None = None) -> "pd.DataFrame":

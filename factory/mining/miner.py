@@ -24,6 +24,7 @@ from logs_schema.settings import HouseSettings
 from logs_schema.store import iter_unmined
 from logs_schema.tables import now
 from logs_schema.taxonomy import Failure, MiningEngine, Route
+from logs_schema.wording import counted
 
 CODE_VERSION = 7
 """Raise it with every change of code that changes verdicts: the next run then mines everything again."""
@@ -52,17 +53,24 @@ class MineReport(Value):
     def text(self) -> str:
         """A short summary."""
         lines = [self.sessions.text()] if self.sessions else []
-        lines += [f"Mined {self.mined} of {self.total} records ({self.already} were mined before)."]
+        already = counted(self.already, "was", "were")
+        lines += [f"Mined {self.mined:,} of {counted(self.total, 'record')} ({already} mined before)."]
         lines += [stage.text() for stage in self.stages] if len(self.stages) > 1 else []
         found = {failure: count for failure, count in self.failures.items() if failure != Failure.none}
         if found:
-            lines += ["", f"{sum(found.values())} records show a failure, by its kind:"]
+            lines += ["", f"{counted(sum(found.values()), 'record shows', 'records show')} a failure, by its kind:"]
             lines += [f"  {count:6d}  {failure}" for failure, count in found.items()]
             lines += ["", "by who can mend it:"]
             nobody = {Route.no_action, Route.ticket}
             lines += [f"  {count:6d}  {route}" for route, count in self.routes.items() if route not in nobody]
         if tickets := self.routes.get(Route.ticket):
-            lines += ["", f"{tickets} tickets that a person resolved, with documents, are candidates for curators."]
+            resolved = "that a person resolved, with documents,"
+            told = counted(
+                tickets,
+                f"ticket {resolved} is a candidate for curators",
+                f"tickets {resolved} are candidates for curators",
+            )
+            lines += ["", f"{told}."]
         return "\n".join([*lines, "", self.queue.text()])
 
 

@@ -19,6 +19,7 @@ from logs_schema.errors import NotReadyError
 from logs_schema.records import Value
 from logs_schema.rows import FINDING, INTERACTION, QUEUE, REVIEW
 from logs_schema.taxonomy import ROUTES, Decision, Failure, QueueReason, Route
+from logs_schema.wording import counted
 from training.metrics import Figure
 
 FEW = 20
@@ -87,8 +88,9 @@ class Quality(Value):
         """Tables and what they rest on."""
         findings = self.reviewed - self.audits
         lines = [
-            f"{self.reviewed} reviewed records: {findings} queued findings, {self.audits} of the random audit slice;"
-            f" {self.not_usable} more were not usable, on {self.disputed} reviewers disagreed.",
+            f"{counted(self.reviewed, 'reviewed record')}: {counted(findings, 'queued finding')}, {self.audits:,} of "
+            f"the random audit slice; {counted(self.not_usable, 'more was', 'more were')} not usable, on {self.disputed:,} "
+            "reviewers disagreed.",
             "Brackets: 95 % intervals. In parentheses: records that the figure was measured on.",
             "",
             "Precision of what was queued (the surest first, so not of all findings):",

@@ -18,6 +18,7 @@ from logs_schema.scores import Track, untracked
 from logs_schema.scratch import scratch
 from logs_schema.tables import now
 from logs_schema.taxonomy import QueueReason
+from logs_schema.wording import counted
 
 JUDGEABLE = and_(
     func.trim(INTERACTION.c.response, " \n\r\t") != "", exists().where(CONTEXT.c.interaction_id == INTERACTION.c.id)
@@ -45,14 +46,32 @@ class QueueReport(Value):
     def text(self) -> str:
         """A few lines."""
         waiting = sum(self.waiting.values())
-        lines = [f"Review queue: {waiting} of at most {self.budget} records wait, {sum(self.added.values())} are new."]
+        new = counted(sum(self.added.values()), "is new", "are new")
+        wait = "waits" if waiting == 1 else "wait"
+        lines = [f"Review queue: {waiting:,} of at most {counted(self.budget, 'record')} {wait}, {new}."]
         for name, count in self.waiting.items():
             note = "  uniformly random, unseen by the miner" if name == QueueReason.audit else ""
             lines.append(f"  {count:6d}  {name}{note}")
-        lines += [f"{self.dropped} were taken out: their failure is gone."] if self.dropped else []
-        lines += [f"{self.duplicates} ask nearly what is queued or reviewed already."] if self.duplicates else []
-        lines += [f"{self.over_limit} are over the limit of one user or session."] if self.over_limit else []
-        lines += [f"{self.left} more are flagged and wait for room."] if self.left else []
+        lines += (
+            [counted(self.dropped, "was taken out: its failure is gone.", "were taken out: their failure is gone.")]
+            if self.dropped
+            else []
+        )
+        lines += (
+            [f"{counted(self.duplicates, 'asks', 'ask')} nearly what is queued or reviewed already."]
+            if self.duplicates
+            else []
+        )
+        lines += (
+            [f"{counted(self.over_limit, 'is', 'are')} over the limit of one user or session."]
+            if self.over_limit
+            else []
+        )
+        lines += (
+            [counted(self.left, "more is flagged and waits for room.", "more are flagged and wait for room.")]
+            if self.left
+            else []
+        )
         return "\n".join(lines)
 
 

@@ -24,6 +24,7 @@ from logs_schema.scores import Track, untracked
 from logs_schema.store import Trace, set_feedback_in
 from logs_schema.tables import now
 from logs_schema.taxonomy import SESSIONS, Signal
+from logs_schema.wording import counted
 
 CODE_VERSION = 2
 """Raise it with every change of code that changes signals: the next run then looks at every session again."""
@@ -54,10 +55,13 @@ class SignalReport(Value):
         """One sentence."""
         if not self.seen:
             return "Sessions: nothing new."
-        return (
-            f"Sessions of {self.seen:,} records: {self.rephrased:,} questions were asked again, {self.escalated:,} "
-            f"answers escalated, {self.abandoned:,} sessions given up; the signals of {self.changed:,} records changed."
-        )
+        signs = [
+            counted(self.rephrased, "question was asked again", "questions were asked again"),
+            counted(self.escalated, "answer escalated", "answers escalated"),
+            counted(self.abandoned, "session given up", "sessions given up"),
+        ]
+        changed = counted(self.changed, "record")
+        return f"Sessions of {counted(self.seen, 'record')}: {', '.join(signs)}; the signals of {changed} changed."
 
 
 class Turn(NamedTuple):

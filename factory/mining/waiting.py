@@ -11,6 +11,7 @@ from logs_schema.records import UtcDatetime, Value
 from logs_schema.rows import FINDING, INTERACTION, QUEUE, REVIEW, REVIEWED
 from logs_schema.taxonomy import Decision, QueueReason, Route
 from logs_schema.visible import visible
+from logs_schema.wording import counted
 
 
 class QueueEntry(Value):
@@ -56,9 +57,12 @@ class QueueList(Value):
         """A few lines each."""
         total = sum(self.waiting.values())
         if not total:
-            return f"Nothing waits for review, {self.reviewed} records are reviewed. `factory mine` fills the queue."
-        kinds = ", ".join(f"{count} {name}" for name, count in self.waiting.items())
-        shown = f"{len(self.entries)} of {total} records that wait for review ({kinds}); {self.reviewed} are reviewed."
+            reviewed = counted(self.reviewed, "record is", "records are")
+            return f"Nothing waits for review, {reviewed} reviewed. `factory mine` fills the queue."
+        kinds = ", ".join(f"{count:,} {name}" for name, count in self.waiting.items())
+        wait = counted(total, "record that waits", "records that wait")
+        reviewed = counted(self.reviewed, "is", "are")
+        shown = f"{len(self.entries):,} of {wait} for review ({kinds}); {reviewed} reviewed."
         entries = ["\n".join(entry.lines(place)) for place, entry in enumerate(self.entries, start=1)]
         return "\n\n".join([*entries, shown])
 

@@ -13,6 +13,7 @@ from factory.mining.worklist_cases import Case, read_cases
 from logs_schema.records import UtcDatetime, Value
 from logs_schema.rows import CONTEXT, DOCUMENT, chunks
 from logs_schema.taxonomy import WorkKind
+from logs_schema.wording import counted
 
 HINTS = {
     WorkKind.retrieval_miss: "The corpus holds it and the retriever missed it: chunk along headings and across "
@@ -97,8 +98,8 @@ class Worklist(Value):
             about = f" (document {', '.join(one.documents)})" if one.documents else ""
             lines += [f"{n}. {one.kind}: {' '.join(one.title.split())}{about}", f"   {one.hint}"]
             lines += [f"   e.g. {' '.join(example.query.split())}  [{example.record_id}]" for example in one.examples]
-        counts = ", ".join(f"{count} {kind}" for kind, count in self.records.items())
-        lines += ["", f"{len(self.items)} of {self.total} items; answers by cause: {counts}."]
+        counts = ", ".join(f"{count:,} {kind}" for kind, count in self.records.items())
+        lines += ["", f"{len(self.items):,} of {counted(self.total, 'item')}; answers by cause: {counts}."]
         if not self.searched:
             lines.append(
                 "No documents with texts were imported (`factory documents import`): what is missing from the corpus "

@@ -21,6 +21,7 @@ from logs_schema.scores import Track
 from logs_schema.store import SaveCounts, writing
 from logs_schema.tables import now
 from logs_schema.visible import visible
+from logs_schema.wording import counted
 
 T = TypeVar("T")
 _HUMP = re.compile("(?<=[a-z])(?=[A-Z])")
@@ -37,14 +38,15 @@ class FeedReport(Value):
 
     def text(self) -> str:
         """A line for each file."""
-        lines = []
+        lines, one = [], self.what.removesuffix("s")
         for file in self.files:
             lines.append(
-                f"{file.file}: {file.read:,} rows: {file.new:,} new {self.what}, {file.updated:,} updated, "
-                f"{file.unchanged:,} unchanged, {file.rejected:,} rows rejected"
+                f"{file.file}: {counted(file.read, 'row')}: {counted(file.new, f'new {one}')}, "
+                f"{file.updated:,} updated, {file.unchanged:,} unchanged, {counted(file.rejected, 'row')} rejected"
             )
             if file.forgotten:
-                lines.append(f"  {file.forgotten:,} were left out, for they were forgotten earlier")
+                left_out = counted(file.forgotten, f"{one} was", f"{self.what} were")
+                lines.append(f"  {left_out} forgotten earlier and left out")
             if file.rejects:
                 lines.append(f"  rejected rows and reasons: {file.rejects}")
         return "\n".join([*lines, *replaced_text(self.replaced)])

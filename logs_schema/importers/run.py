@@ -34,6 +34,7 @@ from logs_schema.scores import Track, untracked
 from logs_schema.scratch import scratch
 from logs_schema.tables import now
 from logs_schema.visible import visible
+from logs_schema.wording import counted
 
 SWEEP = 32
 """Batches between two looks for reference cycles among what is young: few are made."""
@@ -78,26 +79,28 @@ class ImportReport(Value):
         lines = []
         for file in self.files:
             lines.append(
-                f"{file.file}: {file.format}, {file.read:,} lines: {file.new:,} new records, {file.updated:,} updated, "
-                f"{file.unchanged:,} unchanged, {file.rejected:,} lines rejected"
+                f"{file.file}: {file.format}, {counted(file.read, 'line')}: {counted(file.new, 'new record')}, "
+                f"{file.updated:,} updated, {file.unchanged:,} unchanged, {counted(file.rejected, 'line')} rejected"
             )
             if file.forgotten:
-                lines.append(f"  {file.forgotten:,} records were forgotten earlier and are left out")
+                forgotten = counted(file.forgotten, "record was", "records were")
+                lines.append(f"  {forgotten} forgotten earlier and left out")
             if file.rejects:
                 lines.append(f"  rejected lines and reasons: {file.rejects}")
         lines += [given.text() for given in self.texts]
         held = self.coverage
         lines.append(
-            f"Of {held.records:,} records: {percent(held.with_feedback, held.records)} with feedback, "
+            f"Of {counted(held.records, 'record')}: {percent(held.with_feedback, held.records)} with feedback, "
             f"{percent(held.with_prompt, held.records)} with a known prompt; "
-            f"of {held.contexts:,} contexts: {percent(held.contexts_with_text, held.contexts)} with text."
+            f"of {counted(held.contexts, 'context')}: {percent(held.contexts_with_text, held.contexts)} with text."
         )
         lines += [f"  {lack}" for lack in held.lacks()]
         lines += replaced_text(self.replaced)
         if self.pending:
-            lines.append(f"{self.pending:,} traces wait for the rest of their spans.")
+            waiting = counted(self.pending, "trace waits for the rest of its", "traces wait for the rest of their")
+            lines.append(f"{waiting} spans.")
         read = sum(file.read for file in self.files)
-        lines.append(f"{read:,} lines in {self.seconds:.1f} s.")
+        lines.append(f"{counted(read, 'line')} in {self.seconds:.1f} s.")
         return "\n".join(lines)
 
 

@@ -24,6 +24,7 @@ from logs_schema.rows import CONTEXT, INTERACTION, chunks, load
 from logs_schema.scores import Track, untracked
 from logs_schema.store import save_in, writing
 from logs_schema.visible import visible
+from logs_schema.wording import counted
 
 ID_NAMES = ("doc_id", "chunk_id", "id", "document_id")
 TEXT_NAMES = ("text", "content", "page_content", "chunk", "document")
@@ -46,12 +47,12 @@ class TextsReport(Value):
 
     def text(self) -> str:
         """Plain text for a terminal."""
-        line = (
-            f"{self.file}: {self.read:,} chunks gave a text to {self.contexts:,} contexts of {self.records:,} records"
-        )
+        to = f"{counted(self.contexts, 'context')} of {counted(self.records, 'record')}"
+        line = f"{self.file}: {counted(self.read, 'chunk')} gave a text to {to}"
         if self.newer:
-            line += f"; {self.newer:,} contexts stay without, for their text was changed after the answer"
-        return line + (f"; {self.rejected:,} rows rejected" if self.rejected else "")
+            stay = counted(self.newer, "context stays without, for its", "contexts stay without, for their")
+            line += f"; {stay} text was changed after the answer"
+        return line + (f"; {counted(self.rejected, 'row')} rejected" if self.rejected else "")
 
 
 class _Given(NamedTuple):

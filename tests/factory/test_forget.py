@@ -207,7 +207,7 @@ def test_what_is_in_an_argilla_that_does_not_answer_is_left_and_said(
     monkeypatch.setenv("FACTORY_ARGILLA_API_KEY", "k")
     for asked_for in (["jane@x.example"], []):
         report = forget(place.engine, settings, users=asked_for)
-        assert len(report.left) == 1 and "1 records in Argilla: No Argilla answers" in report.text()
+        assert len(report.left) == 1 and "1 record in Argilla: No Argilla answers" in report.text()
     assert place.holding() == []
 
 
@@ -215,7 +215,7 @@ def test_the_command_asks_first(place: Place, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.chdir(place.root)
     runner = CliRunner()
     unsure = runner.invoke(app, ["logs", "forget", "--trace", "trace-3000"])
-    assert unsure.exit_code == 2 and "Would forget 1 traces" in unsure.stdout and "--yes" in unsure.stderr
+    assert unsure.exit_code == 2 and "Would forget 1 trace:" in unsure.stdout and "--yes" in unsure.stderr
     assert runner.invoke(app, ["logs", "forget", "--trace", "trace-3000", "--dry-run"]).exit_code == 0
     sure = runner.invoke(app, ["logs", "forget", "--trace", "trace-3000", "--yes", "--json"])
     assert sure.exit_code == 0 and json.loads(sure.stdout)["traces"] == 1, sure.output
@@ -233,8 +233,11 @@ def test_a_personal_user_id_is_found_as_it_is_stored(
     (tmp_path / "l.jsonl").write_text(json.dumps(line) + "\n")
     runner = CliRunner()
     assert runner.invoke(app, ["import", "l.jsonl"]).exit_code == 0
-    assert "1 traces" in runner.invoke(app, ["logs", "forget", "--user", "jane@x.example", "--yes"]).stdout
-    assert "1 records were forgotten earlier" in runner.invoke(app, ["import", "l.jsonl"]).stdout
+    assert (
+        "Forgot 1 trace: 1 record."
+        in runner.invoke(app, ["logs", "forget", "--user", "jane@x.example", "--yes"]).stdout
+    )
+    assert "1 record was forgotten earlier" in runner.invoke(app, ["import", "l.jsonl"]).stdout
 
 
 def test_records_saved_again_stay_out(place: Place) -> None:

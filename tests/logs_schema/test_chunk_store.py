@@ -103,7 +103,7 @@ def test_the_command(engine: Engine, store_url: str, tmp_path: Path, monkeypatch
     runner = CliRunner()
     assert runner.invoke(app, ["import", "logs.jsonl"]).exit_code == 0
     mended = runner.invoke(app, ["import", "--chunks", "chunks.jsonl.gz"])
-    assert mended.exit_code == 0 and "gave a text to 2 contexts of 1 records" in mended.stdout
+    assert mended.exit_code == 0 and "gave a text to 2 contexts of 1 record" in mended.stdout
     nothing = runner.invoke(app, ["import"])
     assert nothing.exit_code == 2 and "--chunks" in nothing.stderr
     wrong = runner.invoke(app, ["import", "logs.jsonl", "--format", "ragtime"])

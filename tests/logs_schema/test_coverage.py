@@ -156,7 +156,7 @@ def test_a_clock_in_the_future_hides_no_silence_and_no_collapse(engine: Engine) 
     assert after.newest_record == before.newest_record
     assert after.problems == (
         *before.problems,
-        "1 records are dated in the future: look at the clock of the application",
+        "1 record is dated in the future: look at the clock of the application",
     )
     assert collapsed(engine, **at_least) == (collapse,)
 

@@ -196,7 +196,7 @@ def test_by_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli_store: 
     assert "No documents" in runner.invoke(app, ["documents", "list"]).stdout
     (tmp_path / "corpus.csv").write_text('doc_id,version,text\nkb-1,1,"Shoes, \x1b[31mred\n60 days"\nkb-2,,\n')
     result = runner.invoke(app, ["documents", "import", "corpus.csv"])
-    assert result.exit_code == 0 and "1 new document versions" in result.stdout and "1 rows rejected" in result.stdout
+    assert result.exit_code == 0 and "1 new document version," in result.stdout and "1 row rejected" in result.stdout
     assert json.loads(runner.invoke(app, ["documents", "list", "--json"]).stdout)["total"] == 1
     shown = runner.invoke(app, ["documents", "show", "kb-1"])
     assert "60 days" in shown.stdout and "\x1b" not in shown.stdout

@@ -232,7 +232,7 @@ def test_by_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store_url: 
     (tmp_path / "stars.csv").write_text("trace id,stars,date\ntrace-1,1,2026-03-05\ntrace-1,six,2026-03-05\n")
     command = ["feedback", "import", "stars.csv", "--source", "desk", "--scale", "1:5"]
     result = runner.invoke(app, command)
-    assert result.exit_code == 0 and "1 new feedback events" in result.stdout and "1 rows rejected" in result.stdout
+    assert result.exit_code == 0 and "1 new feedback event," in result.stdout and "1 row rejected" in result.stdout
     assert json.loads(runner.invoke(app, [*command, "--json"]).stdout)["files"][0]["unchanged"] == 1
     (event,) = snapshot(engine)[0][0].feedback
     assert (event.value, event.occurred_at) == (-1, datetime(2026, 3, 5, tzinfo=UTC))

@@ -168,7 +168,7 @@ def test_a_rejects_folder_that_cannot_be_written(tmp_path: Path, engine: Engine)
 def test_waiting_traces_are_told_and_join_later(engine: Engine, tmp_path: Path) -> None:
     spans = spans_of(1)
     first = import_files(engine, [write_lines(tmp_path / "a.jsonl", spans[1:2])])
-    assert first.pending == 1 and first.coverage.records == 0 and "1 traces wait" in first.text()
+    assert first.pending == 1 and first.coverage.records == 0 and "1 trace waits" in first.text()
     second = import_files(engine, [write_lines(tmp_path / "b.jsonl", [spans[0], *spans[2:]])])
     assert (second.pending, second.files[0].new, snapshot(engine)["waiting"]) == (0, 1, [])
 

@@ -59,7 +59,7 @@ def test_a_file_without_one_usable_line_exits_with_3_and_says_where_the_reasons_
     write_lines(home / "bad.jsonl", [{"query": "q", "response": "r"}])
     result = runner.invoke(app, ["import", "bad.jsonl"])
     assert result.exit_code == 3
-    assert "None of the 1 lines of bad.jsonl could be used as native" in result.stderr
+    assert "The one line of bad.jsonl could not be used as native" in result.stderr
     assert list((home / "rejects").iterdir())
 
 

@@ -118,7 +118,7 @@ def test_a_stage_turns_the_verdict_and_its_evidence_is_what_people_read(
     assert [one.note for one in finding.evidence if one.kind == "unsupported"] == ["the model says so"]
     assert "Measured by: words, then model" in render_finding(record, finding, settings).plain
     assert [(stage.name, stage.saw) for stage in report.stages] == [("words", 1), ("model", 1)]
-    assert "model saw 1 records, settled 0" in report.text()
+    assert "model saw 1 record, settled 0" in report.text()
 
 
 def test_what_a_stage_left_is_due_again_until_it_is_done(

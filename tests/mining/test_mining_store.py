@@ -165,7 +165,7 @@ def test_findings_as_a_table_and_as_a_frame(engine: Engine, make: Any) -> None:
     assert list(findings_frame(engine, route=Route.retrieval)["failure"]) == ["insufficient_context"]
     listed = list_findings(engine, failure=Failure.none, limit=1)
     assert listed.total == 1 and listed.findings[0].record_id == make(4).record_id
-    assert "1 of 1 findings" in listed.text()
+    assert "1 of 1 finding;" in listed.text()
     assert findings_frame(engine, failure=Failure.bad_format).empty
     with pytest.raises(NotReadyError, match="factory mine"):
         load_finding(engine, "0" * 16)

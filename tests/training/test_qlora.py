@@ -252,7 +252,7 @@ def test_rows_that_do_not_fit_are_named(
     dataset = write_dataset(train=[*rows, long])
     report = train(dataset, settings.model_copy(update={"max_length": 370}), tmp_path / "adapters")
     assert report.refused == ("f" * 16,) and sum(report.rows.values()) == 6 and report.shortened > 0
-    assert "1 rows were left out" in report.text()
+    assert "1 row was left out" in report.text()
     with pytest.raises(InputError, match="fits max_length"):
         train(dataset, settings.model_copy(update={"max_length": 64}), tmp_path / "adapters")
 
