@@ -47,7 +47,6 @@ ROWS = {
     "documents": ("document version",),
 }
 """What people call the rows of `forgetting.Gone`."""
-NOTHING_FOUND = "Nothing was found in the store that is to be forgotten."
 
 
 class Taught(Value):
@@ -63,7 +62,10 @@ class ForgetReport(Value):
     """What was forgotten, and what that touches."""
 
     dry_run: bool
+    named: int
+    """Traces, users and documents that were asked for."""
     traces: int
+    """Traces found: those named, those of the users, and those that were shown the documents."""
     rows: dict[str, int]
     """Table → rows deleted from the store."""
     datasets: dict[str, Taint]
@@ -80,9 +82,14 @@ class ForgetReport(Value):
         verb = "Would forget" if self.dry_run else "Forgot"
         held = ", ".join(counted(count, *ROWS[name]) for name, count in self.rows.items() if count)
         found = bool(held or self.traces)
-        lines = (
-            [f"{verb} {counted(self.traces, 'trace')}: {held or 'nothing in the store'}."] if found else [NOTHING_FOUND]
-        )
+        if found:
+            lines = [f"{verb} {counted(self.traces, 'trace')}: {held or 'nothing in the store'}."]
+        elif self.named:
+            lines = [
+                "Nothing of what was named is in the store." + ("" if self.dry_run else " Later imports leave it out.")
+            ]
+        else:
+            lines = ["Nothing was named that is to be forgotten."]
         lines += [f"Dataset {name}: forgotten rows {taint.text()}." for name, taint in self.datasets.items()]
         lines += [
             f"Adapter {one.adapter_id} ({one.state}) was made with them: {one.rows.text()}." for one in self.adapters
@@ -135,6 +142,7 @@ def forget(
         datasets = gone.datasets if dry_run else tainted(connection, known)
     return ForgetReport(
         dry_run=dry_run,
+        named=len(traces) + len(users) + len(documents),
         traces=len(wanted),
         rows=gone.rows._asdict(),
         datasets=datasets,

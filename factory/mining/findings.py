@@ -48,8 +48,7 @@ class FindingList(Value):
             if not self.mined:
                 return "No findings: nothing was mined yet. Run `factory mine`."
             of_kind = " of that kind" if self.filtered else ""
-            mined = counted(self.mined, "record that was", "records that were")
-            return f"No findings{of_kind} among the {mined} mined."
+            return f"No findings{of_kind}: {counted(self.mined, 'record was', 'records were')} mined."
         rows = [(f.record_id, f.failure, f.route, f"{f.confidence:.2f}", f.query) for f in self.findings]
         shown = f"{len(rows):,} of {counted(self.total, 'finding')}; `factory findings show RECORD` tells why."
         return "\n".join([*table(("record", "failure", "route", "sure", "question"), rows), "", shown])

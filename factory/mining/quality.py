@@ -87,9 +87,10 @@ class Quality(Value):
     def text(self) -> str:
         """Tables and what they rest on."""
         findings = self.reviewed - self.audits
+        unusable = counted(self.not_usable, "more was", "more were")
         lines = [
             f"{counted(self.reviewed, 'reviewed record')}: {counted(findings, 'queued finding')}, {self.audits:,} of "
-            f"the random audit slice; {counted(self.not_usable, 'more was', 'more were')} not usable, on {self.disputed:,} "
+            f"the random audit slice; {unusable} not usable, on {self.disputed:,} "
             "reviewers disagreed.",
             "Brackets: 95 % intervals. In parentheses: records that the figure was measured on.",
             "",

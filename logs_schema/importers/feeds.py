@@ -45,8 +45,8 @@ class FeedReport(Value):
                 f"{file.updated:,} updated, {file.unchanged:,} unchanged, {counted(file.rejected, 'row')} rejected"
             )
             if file.forgotten:
-                left_out = counted(file.forgotten, f"{one} was", f"{self.what} were")
-                lines.append(f"  {left_out} forgotten earlier and left out")
+                left_out = counted(file.forgotten, "was left out, for it was", "were left out, for they were")
+                lines.append(f"  {left_out} forgotten earlier")
             if file.rejects:
                 lines.append(f"  rejected rows and reasons: {file.rejects}")
         return "\n".join([*lines, *replaced_text(self.replaced)])

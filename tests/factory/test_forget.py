@@ -15,12 +15,13 @@ from factory.check import check
 from factory.cli.app import app
 from factory.dataset.folder import read_examples
 from factory.dataset.versions import verify, version
-from factory.forget import forget
+from factory.forget import ROWS, forget
 from factory.mining.findings import load_finding
 from factory.mining.miner import mine
 from factory.settings import ScheduleSettings, Settings
 from factory.status import status
 from logs_schema.errors import InputError, NotReadyError
+from logs_schema.forgetting import Gone
 from logs_schema.importers.document_feed import import_documents
 from logs_schema.marks import FORGOTTEN
 from logs_schema.records import Feedback, FeedbackKind, RagRecord, record_id
@@ -223,6 +224,20 @@ def test_the_command_asks_first(place: Place, monkeypatch: pytest.MonkeyPatch) -
     pruned = runner.invoke(app, ["logs", "prune", "--older-than", "30d"])
     assert pruned.exit_code == 0 and "Kept" in pruned.stdout
     assert runner.invoke(app, ["logs", "prune", "--older-than", "soon"]).exit_code == 2
+
+
+def test_what_is_not_there_is_said(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(place.root)
+    runner = CliRunner()
+    unknown = ["logs", "forget", "--user", "nobody", "--document", "nothing"]
+    assert runner.invoke(app, [*unknown, "--dry-run"]).stdout == "Nothing of what was named is in the store.\n"
+    told = runner.invoke(app, [*unknown, "--yes"]).stdout
+    assert told == "Nothing of what was named is in the store. Later imports leave it out.\n"
+    assert runner.invoke(app, ["logs", "forget"]).stdout == "Nothing was named that is to be forgotten.\n"
+
+
+def test_every_kind_of_row_has_a_name() -> None:
+    assert set(ROWS) == set(Gone._fields)
 
 
 def test_a_personal_user_id_is_found_as_it_is_stored(

@@ -248,7 +248,10 @@ def test_feedback_on_what_was_forgotten_is_left_out_and_counted(engine: Engine, 
         forget_traces(connection, store_key_in(connection), [Trace("production", "gone")])
     lines = [{"trace_id": name, "thumbs": "down"} for name in ("gone", "here")]
     report = import_feedback(engine, [write_lines(tmp_path / "votes.jsonl", lines)])
-    assert (report.files[0].new, report.files[0].forgotten) == (1, 1) and "1 were left out" in report.text()
+    assert (report.files[0].new, report.files[0].forgotten) == (
+        1,
+        1,
+    ) and "1 was left out, for it was forgotten earlier" in report.text()
     assert [row[1] for row in snapshot(engine)[1]] == ["here"]
 
 

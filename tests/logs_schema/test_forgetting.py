@@ -183,4 +183,4 @@ def test_pruning_keeps_what_people_and_datasets_rest_on(engine: Engine, tmp_path
     assert lonely == set()  # one dated event shows how old the trace is
     assert prune(engine, before).records == 0
     assert prune(engine, NOON + timedelta(days=1), dry_run=True).waiting == 1
-    assert "Kept 1 older ones: people reviewed them." in done.text()
+    assert "Kept 1 older one: people reviewed them." in done.text()

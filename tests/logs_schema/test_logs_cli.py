@@ -65,7 +65,7 @@ def test_a_file_without_one_usable_line_exits_with_3_and_says_where_the_reasons_
 
 def test_standard_input(home: Path) -> None:
     given = json.dumps({"query": "q", "response": "r", "timestamp": "2026-01-01"})
-    assert "1 new records" in runner.invoke(app, ["import", "-"], input=given).stdout
+    assert "1 line: 1 new record," in runner.invoke(app, ["import", "-"], input=given).stdout
 
 
 def test_logs_do_not_steer_the_terminal(engine: Engine) -> None:

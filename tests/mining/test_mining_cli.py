@@ -57,6 +57,18 @@ def test_where_to_mine_is_asked_for_in_one_way(run: Any, mined: str, tmp_path: P
     assert wrong.exit_code == 2 and "[mining.judge]: base_url and model go together" in wrong.stderr
 
 
+def test_no_findings_say_why(run: Any, engine: Engine, make: Any) -> None:
+    nothing_mined = "No findings: nothing was mined yet. Run `factory mine`.\n"
+    assert run("findings", "list").stdout == nothing_mined
+    assert run("findings", "list", "--failure", "unfaithful").stdout == nothing_mined
+    save_records(engine, [make(0)])
+    text = run("mine").stdout
+    assert "Mined 1 of 1 record (0 were mined before)." in text
+    assert run("findings", "list").stdout == "No findings: 1 record was mined.\n"
+    filtered = run("findings", "list", "--failure", "unfaithful").stdout
+    assert filtered == "No findings of that kind: 1 record was mined.\n"
+
+
 def test_findings_are_listed_and_shown(run: Any, mined: str) -> None:
     assert mined in run("findings", "list").stdout
     listed = json.loads(run("findings", "list", "--failure", "unfaithful", "--json").stdout)
@@ -84,7 +96,8 @@ def test_a_wrong_failure_lists_the_choices(run: Any, mined: str) -> None:
 def test_the_queue_is_shown(run: Any, mined: str) -> None:
     entries = json.loads(run("queue", "show", "--json").stdout)["entries"]
     assert {entry["failure"] or entry["reason"] for entry in entries} <= {"unfaithful", "over_refusal", "audit"}
-    assert "wait for review" in run("queue", "show").stdout
+    assert "1 of 1 record that waits for review (1 unfaithful); 0 are reviewed." in run("queue", "show").stdout
+    assert "Review queue: 1 of at most 200 records waits, 0 are new." in run("mine").stdout
 
 
 def test_hostile_text_neither_steers_the_terminal_nor_is_markup(make: Any) -> None:
