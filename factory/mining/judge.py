@@ -118,7 +118,7 @@ def judge_stage(engine: Engine, settings: MiningSettings) -> Stage:
                     pending[record.record_id] = said
                 else:
                     verdicts[record.record_id] = said
-                    kept["replies without a valid verdict"] += said is UNSURE
+                    kept["invalid verdicts"] += said is UNSURE
         return [
             Scores(pending=pending[record.record_id])
             if record.record_id in pending

@@ -199,7 +199,7 @@ def test_garbage_settles_nothing_and_is_not_asked_for_again(
     report = run(engine, asking(endpoint, retries=0))
     assert report.failures == before.failures
     assert load_finding(engine, make(1).record_id).scores.stages == ("words",)
-    assert len(content) > 1 << 20 or "1 replies without a valid verdict" in report.text()
+    assert len(content) > 1 << 20 or "1 invalid verdict)" in report.text()
     if len(content) < 1 << 20:
         run(engine, asking(endpoint).model_copy(update={"incomplete": 0.3}))
         assert len(endpoint.requests) == 1
