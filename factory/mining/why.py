@@ -12,6 +12,8 @@ SHOWN = 5
 """Sentences or words that are named at the most."""
 CLEAR = 0.7
 """From this share of the question's words on, the closest sentence is taken for the answer itself."""
+CLEARLY_LACKING = 0.3
+"""From this lack on, -1 to 1, a refusal is called right."""
 NOTHING = "states nothing that could be checked"
 
 
@@ -65,7 +67,8 @@ def states(case: Case) -> bool:
 
 
 def _refused(case: Case) -> str:
-    return f"{_lacking(case)}, and the response rightly says that it does not know."
+    rightly = "rightly " if not case.record.contexts or case.lack >= CLEARLY_LACKING else ""
+    return f"{_lacking(case)}, and the response {rightly}says that it does not know."
 
 
 def _lacking(case: Case) -> str:
