@@ -70,6 +70,7 @@ _COURTESY = re.compile(
 )
 _ASIDE = re.compile(
     r"\?\W*$|^(?:if you (?:like|want|wish|prefer|need)\b|would you\b|shall i\b"
+    r"|i(?:'ve| have)? (?:checked|looked|searched|went through|read)\b"
     r"|i can (?:also )?(?:connect|forward|check|look|ask|pass|transfer|search)\b"
     r"|(?:i|we) (?:would )?(?:recommend|suggest|advise) (?:that you )?"
     r"(?:contact|ask|consult|check|speak|call|reach|visit)"
