@@ -26,7 +26,7 @@ from logs_schema.tables import now
 from logs_schema.taxonomy import Failure, MiningEngine, Route
 from logs_schema.wording import counted
 
-CODE_VERSION = 7
+CODE_VERSION = 8
 """Raise it with every change of code that changes verdicts: the next run then mines everything again."""
 
 
