@@ -139,7 +139,7 @@ def test_the_list_as_table_csv_and_json(tmp_path: Path, monkeypatch: pytest.Monk
     def run(*arguments: str) -> Any:
         return CliRunner().invoke(app, ["worklist", *arguments])
 
-    assert "retrieval_miss" in run().stdout and "1 of 1 items" in run().stdout
+    assert "retrieval_miss" in run().stdout and "1 of 1 item;" in run().stdout
     assert json.loads(run("--json").stdout)["items"][0]["records"] == 3
     assert run("--csv").stdout.startswith("kind,documents,title")
     for name in ("list.csv", "list.json", "list.txt"):
