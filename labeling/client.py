@@ -27,7 +27,8 @@ def connect(settings: LabelingSettings, api_key: str | None = None) -> "Argilla"
     """Log in with the given key, else `FACTORY_ARGILLA_API_KEY`, else the embedded server's own.
 
     Raises:
-        ConfigurationError: a refused key, one that may not manage datasets, no such workspace, or a server older than 2.
+        ConfigurationError: a refused key, one that may not manage datasets, no such workspace, or a server
+            older than 2.
         NotReadyError: there is no key, or nothing answers at `api_url`.
     """
     key, origin = _key(settings, api_key)

@@ -134,10 +134,8 @@ class FeedReport(Value):
             )
             kept = file.new + file.updated + file.unchanged
             if file.waiting is not None:
-                joined = kept - file.waiting
-                lines.append(
-                    f"  {kept:,} {self.what}: {joined:,} are about stored records, {file.waiting:,} wait for their trace"
-                )
+                about = f"{kept - file.waiting:,} are about stored records, {file.waiting:,} wait for their trace"
+                lines.append(f"  {kept:,} {self.what}: {about}")
             if file.waiting and file.waiting == kept:
                 lines.append(
                     "  if their log is imported already, their source or trace ids are other ones than the log's"

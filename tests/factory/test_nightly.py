@@ -58,17 +58,17 @@ def test_a_garbage_file_stops_neither_mining_nor_pushing(
     from labeling.pull import PullReport
     from labeling.push import PushReport
 
-    sent = PushReport(
-        target="there", dataset_created=False, pushed=1, already_there=0, drafts=0, waiting=0, by_reason={}
-    )
-    fetched = PullReport.model_construct(**dict.fromkeys(PullReport.model_fields, 0))
+    counts = dict.fromkeys(("pushed", "already_there", "drafts", "waiting"), 0)
+    sent = PushReport(target="there", dataset_created=False, by_reason={}, **counts)
+    counts = dict.fromkeys(("new", "changed", "unchanged", "withdrawn"), 0)
+    nothing = {"by_decision": {}, "incomplete": (), "unsupported": (), "supported_from": None}
+    fetched = PullReport(target="there", **counts, **nothing)
     monkeypatch.setattr("labeling.push.push", lambda *_, **__: sent)
     monkeypatch.setattr("labeling.pull.pull", lambda *_, **__: fetched)
-    monkeypatch.setattr(PullReport, "text", lambda _: "fetched")
     if alone:
         (home / "logs/b.jsonl").unlink()
     result = runner.invoke(app, ["nightly"])
     assert result.exit_code == 3, result.output
-    for stage in ("import: ", "mine: ", "push: Pushed 1 records", "pull: fetched"):
+    for stage in ("import: ", "mine: ", "push: Pushed 0 records", "pull: Pulled reviews"):
         assert stage in result.stdout
     assert "aa.jsonl is not a log of JSON objects" in result.stderr
