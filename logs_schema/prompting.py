@@ -53,6 +53,8 @@ def infer(messages: Sequence[Message], query: str, contexts: Sequence[Context]) 
         truncated = [context.text for context in seen] != [context.text for context in contexts]
         for passage, joiner, before, after in _layouts(user, shown, seen):
             outer = _with_query(before, after, query)
+            if passage[0] in ")]}":
+                continue  # the numbers are others than the passages', and would become the template's own words
             if truncated and any(context.text[: ANCHORS[-1]] in outer for context in contexts):
                 continue  # a passage would become the template's own words
             template = PromptTemplate(system=system or None, passage=passage, joiner=joiner, user=outer)

@@ -5,6 +5,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from factory.mining.text import Sentence, content_words, normalise, sentences
+from factory.mining.untold import untold
 
 LEAD = 2
 """Sentences from the start in which a refusal counts; further down it is mostly a remark within an answer."""
@@ -67,6 +68,19 @@ _COURTESY = re.compile(
     r"helaas|alstublieft|desculpe|infelizmente)\b|\bi(?:'m| am|'d be| would be) (?:happy|glad)\b|"
     r"\bi can (?:help|assist)\b"
 )
+_ASIDE = re.compile(
+    r"\?\W*$|^(?:if you (?:like|want|wish|prefer|need)\b|would you\b|shall i\b"
+    r"|i(?:'ve| have)? (?:checked|looked|searched|went through|read)\b"
+    r"|i can (?:also )?(?:connect|forward|check|look|ask|pass|transfer|search)\b"
+    r"|(?:i|we) (?:would )?(?:recommend|suggest|advise) (?:that you )?"
+    r"(?:contact|ask|consult|check|speak|call|reach|visit)"
+    r"|(?:you (?:may|can|could|should|might) (?:want to )?)?(?:ask|consult|contact|call|speak to|reach out to)\b"
+    r"|gerne? (?:leite|helfe|verbinde)\b)"
+    r"|\b(?:best (?:place|person|people) to ask)\b"
+    rf"|^(?:they|these|it|the (?:\w+ ){{0,2}}{_SOURCE}) (?:only |mainly |just )*(?:covers?|deals?|discuss(?:es)?|talks?"
+    r"|describes?|(?:is|are) about)\b"
+)
+"""Beside a refusal: a question, an offer, advice whom to ask, or a remark on what the passages are about."""
 _TURN = re.compile(
     r"[,;:.–—-]?\s+(?:but|however|although|though|yet|still|aber|allerdings|jedoch|mais|cependant|toutefois|pero|"
     r"sin embargo|ma|però|tuttavia|maar|echter|mas|porém|contudo)\b[,:]?\s*",
@@ -91,14 +105,17 @@ class Abstention(NamedTuple):
     """The sentence of the lead that says so."""
 
 
-def read_abstention(text: str, house_wording: str) -> Abstention:
-    """Find a refusal in the first two sentences, and what is claimed beside it."""
+def read_abstention(text: str, house_wording: str, query: str = "") -> Abstention:
+    """Find a refusal in the first two sentences, and what is claimed beside it.
+
+    With the query, a sentence that says nothing but that this is not told counts as well, however it is worded.
+    """
     found = sentences(text)
     wording = _plain(house_wording)
-    refusal = next((s for s in found[:LEAD] if _refuses(text[s.start : s.end], wording)), None)
+    refusal = next((s for s in found[:LEAD] if _refuses(text[s.start : s.end], wording, query)), None)
     if refusal is None:
         return Abstention(False, ())
-    claims = (one for sentence in found for one in _beside(text, sentence, wording))
+    claims = (one for sentence in found for one in _beside(text, sentence, wording, query))
     return Abstention(True, tuple(claims), refusal)
 
 
@@ -111,25 +128,28 @@ def is_abstention(text: str, house_wording: str) -> bool:
     return read_abstention(text, house_wording).abstains
 
 
-def _beside(text: str, sentence: Sentence, wording: str) -> list[Sentence]:
+def _beside(text: str, sentence: Sentence, wording: str, query: str) -> list[Sentence]:
     """The parts of a sentence that claim something and do not refuse: all of it, unless some part refuses."""
     parts = [sentence]
-    if _refuses(text[sentence.start : sentence.end], wording):
+    if _refuses(text[sentence.start : sentence.end], wording, query):
         turns = list(_TURN.finditer(text, sentence.start, sentence.end))
         starts = [sentence.start, *(turn.end() for turn in turns)]
         ends = [*(turn.start() for turn in turns), sentence.end]
         split = [(text[start:end], Sentence(start, end)) for start, end in zip(starts, ends, strict=True)]
-        parts = [part for said, part in split if not _refuses(said, wording) and _plain(said) not in wording]
+        parts = [part for said, part in split if not _refuses(said, wording, query) and _plain(said) not in wording]
     return [part for part in parts if _claims(text[part.start : part.end])]
 
 
-def _refuses(sentence: str, wording: str) -> bool:
+def _refuses(sentence: str, wording: str, query: str) -> bool:
     plain = _plain(sentence)
-    return wording in plain or (_DENIAL.search(plain) is not None and _REFUSAL.search(plain) is not None)
+    worded = wording in plain or (_DENIAL.search(plain) is not None and _REFUSAL.search(plain) is not None)
+    return worded or (bool(query) and untold(sentence, query))
 
 
 def _claims(sentence: str) -> bool:
-    return _COURTESY.search(_plain(sentence)) is None and any(word.weight == 1 for word in content_words(sentence))
+    plain = _plain(sentence)
+    aside = _COURTESY.search(plain) or _ASIDE.search(plain)
+    return aside is None and any(word.weight == 1 for word in content_words(sentence))
 
 
 @lru_cache(maxsize=10_000)

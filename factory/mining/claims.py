@@ -7,6 +7,7 @@ from operator import mul
 from typing import NamedTuple
 
 from factory.mining.citations import without_citations
+from factory.mining.envelope import values_only
 from factory.mining.idf import idf
 from factory.mining.passage import Passage, bits, denied, passage
 from factory.mining.text import Sentence, Token, by_sentence, sentences, tokens
@@ -80,7 +81,8 @@ class Near(NamedTuple):
 def claims(
     response: str, texts: Sequence[tuple[str, str]], only: tuple[Sentence, ...] | None = None
 ) -> tuple[Claim, ...]:
-    """Each sentence of a response (of the first 200) that has content words; citation marks are left out.
+    """Each sentence of a response (of the first 200) that has content words; citation marks, and the keys and sources
+    of a response in JSON, are left out.
 
     Args:
         response: The answer.
@@ -88,7 +90,7 @@ def claims(
         only: Sentences to look at; all of them when None.
     """
     found = [passage(text, title) for text, title in texts]
-    plain = without_citations(response)
+    plain = without_citations(values_only(response))
     places = (sentences(plain) if only is None else only)[:MOST]
     held = frozenset[str]().union(*(one.places for one in found), *(one.title for one in found))
     return tuple(

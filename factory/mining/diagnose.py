@@ -28,6 +28,8 @@ NO_MORE = 0.85
 """Confidence that scores alone can give: what comes above rests on a person or on a plain fact."""
 CONTRADICTED = 0.85
 """How sure a plain contradiction is, once the contexts hold the answer: see `contradiction`."""
+BORNE_OUT = 0.5
+"""How much less sure it is that the contexts lack an answer that they certainly support."""
 VOTED_DOWN = 0.15
 VOTED_UP = -0.25
 
@@ -107,7 +109,10 @@ def _behaviour(case: Case) -> dict[Failure, float]:
             return {}
         if not case.record.contexts:
             return {Failure.missing_abstention: 0.85}
-        return {Failure.missing_abstention: min(max(1 - sufficient, case.missed or 0.0), NO_MORE)}
+        lacking = min(max(1 - sufficient, case.missed or 0.0), NO_MORE)
+        doubt = BORNE_OUT * (case.scores.faithfulness or 0.0)  # what a passage says is seldom made up
+        plain = {} if case.unsupported else _plain(case)
+        return plain | {Failure.missing_abstention: lacking * (1 - doubt)}
     if case.refuses:
         return {Failure.over_refusal: min(sufficient, NO_MORE)}
     failures = _form(case)
@@ -135,16 +140,21 @@ def _corrected(case: Case, correction: Correction) -> dict[Failure, float]:
 
 def _form(case: Case) -> dict[Failure, float]:
     """Citations and format of a response that answers from sufficient contexts."""
-    failures: dict[Failure, float] = {}
-    if case.settings.citations and case.judged:
-        outside, unsupported = case.miscited
-        cited = len(case.scores.citations)
-        if outside:
-            failures[Failure.bad_citation] = 0.9
-        elif not cited:
+    failures = _plain(case)
+    if case.settings.citations and case.judged and Failure.bad_citation not in failures:
+        cited, unsupported = len(case.scores.citations), case.miscited[1]
+        if not cited:
             failures[Failure.bad_citation] = 0.4 + 0.4 * max(case.sufficient, 0.0)
         elif 2 * len(unsupported) >= cited:
             failures[Failure.bad_citation] = 0.3 + 0.3 * max(case.sufficient, 0.0)
+    return failures
+
+
+def _plain(case: Case) -> dict[Failure, float]:
+    """What is wrong with the form of a response that the contexts support, whether or not it answers the question."""
+    failures: dict[Failure, float] = {}
+    if case.settings.citations and case.judged and case.miscited[0]:
+        failures[Failure.bad_citation] = 0.9
     if case.misfit:
         failures[Failure.bad_format] = 0.8
     return failures

@@ -6,7 +6,7 @@ Kinds outrank each other (correction > annotation > vote > implicit); inside a k
 from datetime import datetime
 from typing import NamedTuple
 
-from factory.mining.abstention import is_abstention
+from factory.mining.abstention import read_abstention
 from factory.mining.lexical import groundedness
 from factory.mining.text import content_words
 from logs_schema.records import Feedback, FeedbackKind, RagRecord
@@ -86,11 +86,11 @@ def _weight(event: Feedback) -> tuple[int, bool, datetime, str]:
 
 def _correction(record: RagRecord, event: Feedback, house_wording: str) -> Correction:
     text = event.correction or ""
-    abstains = is_abstention(text, house_wording)
+    abstains = read_abstention(text, house_wording, record.query).abstains
     texts = [context.text for context in record.contexts]
     said = {word.norm for word in content_words(record.response)}
     wanted = {word.norm for word in content_words(text)}
-    same = is_abstention(record.response, house_wording) if abstains else False
+    same = abstains and read_abstention(record.response, house_wording, record.query).abstains
     return Correction(
         text=text,
         abstains=abstains,

@@ -1,4 +1,4 @@
-"""Sentences of a response that only frame an answer ("The answer is:", "Passage 1:"): they state nothing to check."""
+"""Sentences that only frame an answer ("The answer is:", "Passage 1:", "Great question!"): nothing to check."""
 
 import re
 from collections.abc import Sequence
@@ -9,6 +9,10 @@ from factory.mining.claims import Claim
 _FRAME = re.compile(
     r"(?:here is |the |my |final |short |correct )*(?:answer|response|reply|question)(?: is)?"
     r"|(?:the |see )?(?:passage|context|document|source|reference)s?(?: \d+)?"
+    r"|(?:great|good|excellent) question|(?:thanks|thank you|you re welcome|you are welcome)\b.*"
+    r"|(?:please )?(?:let me know|feel free|don t hesitate|do not hesitate)\b.*|i hope (?:this|that) helps.*"
+    r"|i (?:m|am) (?:so |very )?sorry (?:to hear|that|about|for)\b.*|is there anything else\b.*"
+    r"|(?:yes|no|sure|certainly|of course|absolutely|unfortunately|sorry|generally)(?: (?:not|no|yes))?"
 )
 _FRAMING = frozenset({"answer", "response", "reply", "question", "passage", "passages", "context"})
 _LONGEST = 80

@@ -46,7 +46,7 @@ def texts_of(contexts: Iterable[Context]) -> list[tuple[str, str]]:
 def read(record: RagRecord, house: HouseSettings) -> Reading:
     """Compare response and query of a record with its passages; cached: stages and diagnosis need it."""
     texts = texts_of(record.contexts)
-    abstention = read_abstention(record.response, house.abstention)
+    abstention = read_abstention(record.response, house.abstention, record.query)
     only = abstention.claims if abstention.abstains else None
     miscited = unsupported_citations(record.response, passages(record.contexts))
     return Reading(abstention, claims(record.response, texts, only), answer_in(record, texts), miscited)

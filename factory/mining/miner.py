@@ -25,7 +25,7 @@ from logs_schema.store import iter_unmined
 from logs_schema.tables import now
 from logs_schema.taxonomy import Failure, MiningEngine, Route
 
-CODE_VERSION = 7
+CODE_VERSION = 8
 """Raise it with every change of code that changes verdicts: the next run then mines everything again."""
 
 

@@ -69,7 +69,7 @@ def model_stage(settings: MiningSettings, house: HouseSettings) -> Stage:
 def _claims(record: RagRecord, house: HouseSettings) -> list[Sentence]:
     """The sentences that have to be supported: those that the scorer from words judges, too."""
     text = without_citations(record.response)
-    abstention = read_abstention(record.response, house.abstention)
+    abstention = read_abstention(record.response, house.abstention, record.query)
     places = abstention.claims if abstention.abstains else sentences(text)
     return [place for place in places[:MOST] if content_words(text[place.start : place.end])]
 

@@ -36,7 +36,7 @@ def reviewed(engine: Engine, house: HouseSettings) -> list[Verdict]:
         said = [row for row in by_record[name] if row.record_hash == record.exchange_hash]
         if not said or TICKET in record.tags:
             continue
-        refuses = read_abstention(record.response, house.abstention).abstains
+        refuses = read_abstention(record.response, house.abstention, record.query).abstains
         verdict = Verdict(
             record,
             _agreed([_supported(row, refuses) for row in said]),

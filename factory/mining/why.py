@@ -4,7 +4,7 @@ from factory.mining.case import Case
 from factory.mining.frame import lacking
 from factory.mining.text import Sentence, tokens
 from logs_schema.records import FeedbackKind
-from logs_schema.taxonomy import Failure
+from logs_schema.taxonomy import PRECEDENCE, Failure
 
 QUOTED = 140
 """Characters of a quotation at the most."""
@@ -12,12 +12,14 @@ SHOWN = 5
 """Sentences or words that are named at the most."""
 CLEAR = 0.7
 """From this share of the question's words on, the closest sentence is taken for the answer itself."""
+CLEARLY_LACKING = 0.3
+"""From this lack on, -1 to 1, a refusal is called right."""
 NOTHING = "states nothing that could be checked"
 
 
 def why(case: Case, failures: dict[Failure, float]) -> str:
     """One sentence on the primary failure."""
-    primary = next((failure for failure in Failure if failure in failures), Failure.none)
+    primary = next((failure for failure in PRECEDENCE if failure in failures), Failure.none)
     if case.opinion.correction and primary is not Failure.stale_context:
         return _corrected(case, primary, failures)
     match primary:
@@ -52,11 +54,11 @@ def why(case: Case, failures: dict[Failure, float]) -> str:
 
 
 def quoted(text: str, limit: int = QUOTED) -> str:
-    """The text on one line between quotes, cut at a word."""
-    line = " ".join(text.split()).replace('"', "'")
+    """The text on one line between quotes (typographic ones when it holds others), cut at a word."""
+    line = " ".join(text.split())
     if len(line) > limit:
         line = line[: limit - 1].rsplit(" ", 1)[0] + " …"
-    return f'"{line}"'
+    return f"“{line}”" if '"' in line else f'"{line}"'
 
 
 def states(case: Case) -> bool:
@@ -65,7 +67,8 @@ def states(case: Case) -> bool:
 
 
 def _refused(case: Case) -> str:
-    return f"{_lacking(case)}, and the response rightly says that it does not know."
+    rightly = "rightly " if not case.record.contexts or case.lack >= CLEARLY_LACKING else ""
+    return f"{_lacking(case)}, and the response {rightly}says that it does not know."
 
 
 def _lacking(case: Case) -> str:

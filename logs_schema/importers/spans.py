@@ -19,6 +19,8 @@ STEPS = {"LLM", "RETRIEVER", "RERANKER", "EMBEDDING", "TOOL", "GUARDRAIL", "EVAL
 """Kinds that are a step of answering, not the whole of it."""
 FIXED_TEXT = 300
 """Characters of a prompt's own words beside the passages: more may be passages of a retriever still to come."""
+SHORTEST = 12
+"""Characters of a passage that is looked for in a prompt: a shorter one may stand in the prompt's own words."""
 T = TypeVar("T")
 
 
@@ -233,11 +235,14 @@ def _seen(
         for span in reversed(rerankers)
     ]
     lists = sorted([*found, retrieved, *reranked], key=lambda some: (-len(some), sum(not c.doc_id for c in some)))
+    known = _distinct(chain(retrieved, *reranked))
     guesses = []
     for call in calls:
-        for contexts in dict.fromkeys(chain.from_iterable((some, _as_sent(some, call.messages)) for some in lists)):
+        sent = _sent(known, call.messages)
+        fused = [sent] if len(found) + len(reranked) > 1 else []  # the application chose among several lists
+        for contexts in dict.fromkeys([*lists, *(_as_sent(some, call.messages) for some in lists), *fused]):
             inferred = infer(call.messages, query, contexts)
-            if inferred and not inferred.truncated:
+            if inferred and not inferred.truncated and {c.text for c in sent} <= {c.text for c in contexts}:
                 return contexts, call, inferred
             if inferred:
                 guesses.append((contexts, call, inferred))
@@ -245,6 +250,18 @@ def _seen(
     likeliest = reranked[0] if reranked else _completed(sent, retrieved) or retrieved
     cut = next((guess for guess in guesses if guess[0] == likeliest), None)
     return cut or (likeliest, calls[0] if calls else None, None)
+
+
+def _sent(known: Sequence[Context], messages: Sequence[Message]) -> tuple[Context, ...]:
+    """Those that the last message holds whole, in its order; of overlapping ones the longest."""
+    said = messages[-1].content if messages else ""
+    placed: list[tuple[int, int, Context]] = []
+    for context in sorted(known, key=lambda context: -len(context.text)):
+        start = said.find(context.text) if len(context.text) >= SHORTEST else -1
+        end = start + len(context.text)
+        if start >= 0 and all(end <= first or last <= start for first, last, _ in placed):
+            placed.append((start, end, context))
+    return tuple(context for _, _, context in sorted(placed, key=lambda place: place[:2]))
 
 
 def _as_sent(contexts: tuple[Context, ...], messages: Sequence[Message]) -> tuple[Context, ...]:

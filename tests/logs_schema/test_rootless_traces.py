@@ -143,6 +143,12 @@ CASES = {
         sent("s2", 2, f"[1] {TEXTS[0]}\n\n[2] {TEXTS[1]}\n\nHow long?"),
         span("s3", "s0", "RETRIEVER", 1, retrieval__documents=[WHOLE, OTHER]),
     ],
+    "passages that an application chose from two retrievers": [
+        span("s0", None, "CHAIN", 0, input__value=QUESTIONS[0], output__value="30 days [1]."),
+        span("s1", "s0", "RETRIEVER", 1, retrieval__documents=[WHOLE, OTHER]),
+        sent("s2", 2, f"[1] {TEXTS[0]}\n\n[2] {TEXTS[2]}\n\nHow long?"),
+        span("s3", "s0", "RETRIEVER", 1, retrieval__documents=[{"document.id": "d2", "document.content": TEXTS[2]}]),
+    ],
     "a tool's result without the ids that its retriever logs": [
         span("s0", None, "CHAIN", 0, input__value=QUESTIONS[0], output__value="30 days [1]."),
         span("s1", "s0", "TOOL", 0, retrieval__documents=[{"document.content": TEXTS[0]}]),
@@ -206,6 +212,12 @@ def test_passages_stand_in_the_order_in_which_the_model_saw_them() -> None:
     ]
     record, whole = told_by(lines) or pytest.fail("a record")
     assert [context.doc_id for context in record.contexts] == ["d2", "d0", "d1"] and whole
+    assert record.prompt and record.prompt.user == "{contexts}\n\n{query}"
+
+
+def test_what_an_application_chose_from_two_retrievers_is_what_the_model_saw() -> None:
+    record, _ = told_by(CASES["passages that an application chose from two retrievers"]) or pytest.fail("a record")
+    assert [context.text for context in record.contexts] == [TEXTS[0], TEXTS[2]]
     assert record.prompt and record.prompt.user == "{contexts}\n\n{query}"
 
 

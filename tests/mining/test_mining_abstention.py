@@ -101,6 +101,56 @@ def test_a_house_wording_with_a_but_claims_nothing() -> None:
     assert read_abstention(wording, wording).claims == ()
 
 
+@pytest.mark.parametrize(
+    ("query", "text"),
+    [
+        ("Is there a Ruby SDK?", "The documentation provided doesn't say whether there is a Ruby SDK."),
+        ("Can I drink alcohol with it?", "The excerpts I have say nothing about alcohol."),
+        ("Is breakfast included?", "It's unclear from the passages whether breakfast is included."),
+        ("Can I bring a stroller?", "The leaflet is silent on strollers."),
+        ("Who signed it?", "Nothing in these pages tells who signed it."),
+        ("How tall is it?", "Sorry, I have nothing on that."),
+        ("Kann ich stornieren?", "In den Unterlagen finde ich keine Angabe, ob du stornieren kannst."),
+        ("Puis-je annuler ?", "Les documents ne disent pas si vous pouvez annuler."),
+        ("¿Quién es?", "No tengo datos sobre eso."),
+    ],
+)
+def test_refusals_in_words_that_no_list_holds(query: str, text: str) -> None:
+    found = read_abstention(text, HOUSE, query)
+    assert found.abstains and found.claims == ()
+
+
+@pytest.mark.parametrize(
+    ("query", "text"),
+    [
+        ("Do I need a document to enter?", "No document is needed to enter."),
+        ("Are text messages included?", "Text messages are not included in the plan."),
+        ("Can I buy this article in a store?", "This article is not available in stores."),
+        ("Do you have a guide dog policy?", "We have no guide dog policy."),
+        ("May I share the manual?", "The manual must not be shared."),
+        ("Can I see my results?", "You can't see results before Friday."),
+        ("Must I give my income?", "The form does not ask for your income."),
+        ("¿Está abierta los lunes?", "No, la piscina no está abierta los lunes."),
+    ],
+)
+def test_answers_that_deny_are_not_refusals(query: str, text: str) -> None:
+    assert not read_abstention(text, HOUSE, query).abstains
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        "Would you like help with another step?",
+        "If you like, I can connect you with our claims team.",
+        "I would recommend contacting customer service.",
+        "The admissions office would be the best place to ask.",
+        "They only cover lost cards.",
+    ],
+)
+def test_an_offer_beside_a_refusal_is_no_claim(beside: str) -> None:
+    assert read_abstention(f"The passages do not mention this. {beside}", HOUSE).claims == ()
+
+
 @given(st.from_regex(abstention._REFUSAL))
 def test_the_quick_look_for_a_denial_misses_no_refusal(sentence: str) -> None:
     assert abstention._DENIAL.search(sentence)

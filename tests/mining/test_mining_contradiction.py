@@ -42,6 +42,8 @@ def told(response: str, passage: str = REFUNDS, query: str = "") -> str | None:
         ("The shop opens at 10 am.", "The shop opens at 9 am.", 'it says "10 am" where [1] says "9 am"'),
         ("Die Erstattung dauert 30 Tage.", "Eine Erstattung dauert 10 Tage.",
          'it says "30 Tage" where [1] says "10 Tage"'),
+        ("Shoes go back within 60 days of delivery.", "Shoes go back within 30 days of delivery. Open until 6:60.",
+         'it says "60 days" where [1] says "30 days"'),
         ("Gift cards can be refunded.", REFUNDS, "it affirms what [1] denies"),
         ("Yes, we deliver to post boxes [1].", REFUNDS, "it affirms what [1] denies"),
         ("VAT isn’t included.", "VAT is included.", "it denies what [1] affirms"),
@@ -56,6 +58,7 @@ def test_contradictions(response: str, passage: str, how: str) -> None:
     [
         ("Refunds are paid within fourteen days.", REFUNDS, ""),
         ("Gift cards can't be refunded.", REFUNDS, ""),
+        ("It costs 58.80 euros per year.", "It costs 4.90 euros per month.", ""),
         ("Gift cards are excluded from refunds.", REFUNDS, ""),
         ("Orders can be returned within 14 days.", "Orders cannot be returned after 14 days.", ""),
         ("No, VAT is included.", "VAT is included.", "Is VAT extra?"),

@@ -199,6 +199,7 @@ def test_an_outdated_context_does_not_hide_what_the_corpus_holds(engine: Engine,
     feed(engine, Document(doc_id="battery", updated_at=day, text=BATTERY))
     finding = mined(engine, asked)
     assert (finding.failure, finding.secondary) == (F.stale_context, (F.retrieval_miss,))
+    assert "outdated version" in finding.why, "the sentence is about the primary failure"
     feed(engine, Document(doc_id="battery", withdrawn=True, updated_at=day + timedelta(1)))
     feed(engine, Document(doc_id="plans", version="3", updated_at=day + timedelta(3), text=BATTERY))
     same = mined(engine, asked.model_copy(update={"contexts": (*asked.contexts, old)}))
