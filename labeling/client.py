@@ -27,9 +27,9 @@ def connect(settings: LabelingSettings, api_key: str | None = None) -> "Argilla"
     """Log in with the given key, else `FACTORY_ARGILLA_API_KEY`, else the embedded server's own.
 
     Raises:
-        ConfigurationError: no key, a refused one, one that may not manage datasets, no such workspace,
-            or a server older than 2.
-        NotReadyError: nothing answers at `api_url`.
+        ConfigurationError: a refused key, one that may not manage datasets, no such workspace, or a server
+            older than 2.
+        NotReadyError: there is no key, or nothing answers at `api_url`.
     """
     key, origin = _key(settings, api_key)
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
@@ -193,7 +193,7 @@ def _key(settings: LabelingSettings, api_key: str | None) -> tuple[str, str]:
         return os.environ[KEY_VARIABLE], f"${KEY_VARIABLE}"
     if is_embedded(settings):
         return _key_file(settings).read_text(encoding="ascii").strip(), str(_key_file(settings))
-    raise ConfigurationError(
+    raise NotReadyError(
         f"There is no API key for Argilla at {settings.api_url}: set ${KEY_VARIABLE} to an owner's or admin's key, "
         "or start the embedded server with `factory label serve`."
     )

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Connection, Engine, distinct, func, select, text
+from sqlalchemy import ColumnElement, Connection, Engine, distinct, exists, func, select, text
 from sqlmodel import SQLModel
 
 from logs_schema.importers.joining import count_waiting
@@ -102,7 +102,9 @@ class StoreStats(Value):
     with_prompt: int
     """Records whose prompt template is known."""
     feedback: dict[str, int]
-    """Kind → events."""
+    """Kind → events about records."""
+    feedback_waiting: dict[str, int]
+    """Kind → events whose trace has not come."""
     mined: int
     pending: int
     """Traces that wait for spans before they become a record."""
@@ -112,8 +114,9 @@ class StoreStats(Value):
     def text(self) -> str:
         """Plain text for a terminal."""
         if not self.records:
-            waiting = counted(self.pending, "trace waits for the rest of its", "traces wait for the rest of their")
-            return f"The store holds no records; {waiting} spans."
+            traces = counted(self.pending, "trace waits for the rest of its", "traces wait for the rest of their")
+            events = counted(sum(self.feedback_waiting.values()), "feedback event for its", "feedback events for their")
+            return f"The store holds no records; {traces} spans, {events} trace."
         records, documents = counted(self.records, "record"), counted(self.documents, "document")
         rows = {
             "records": f"{self.records:,}, {self.first:%Y-%m-%d %H:%M} to {self.last:%Y-%m-%d %H:%M} UTC",
@@ -125,6 +128,7 @@ class StoreStats(Value):
             "feedback": _listed(self.feedback) or "none",
             "mined": f"{self.mined:,} of {records}",
             "waiting traces": f"{self.pending:,}",
+            "waiting feedback": _listed(self.feedback_waiting) or "none",
         }
         return "\n".join([*(f"{name:<18}{value}" for name, value in rows.items()), "", *table_of(self.weeks)])
 
@@ -183,6 +187,7 @@ def store_stats(engine: Engine, *, last_weeks: int = 8) -> StoreStats:
     by_week = weeks(engine, last=last_weeks)
     with engine.connect() as connection:
         columns = INTERACTION.c
+        joined = exists().where(columns.source == FEEDBACK.c.source, columns.source_id == FEEDBACK.c.source_id)
         moments = (func.min(columns.occurred_at), func.max(columns.occurred_at))
         people = (func.count(distinct(columns.session_id)), func.count(distinct(columns.user_id)))
         all_of = (func.count(), func.count(columns.prompt_hash), *moments, *people)
@@ -200,7 +205,8 @@ def store_stats(engine: Engine, *, last_weeks: int = 8) -> StoreStats:
             documents=_count(connection, func.count(distinct(CONTEXT.c.doc_id))),
             prompts=_count(connection, func.count(PROMPT.c.hash)),
             with_prompt=with_prompt,
-            feedback=_tally(connection, FEEDBACK.c.kind),
+            feedback=_tally(connection, FEEDBACK.c.kind, joined),
+            feedback_waiting=_tally(connection, FEEDBACK.c.kind, ~joined),
             mined=_count(connection, func.count(FINDING.c.interaction_id)),
             pending=count_waiting(connection),
             weeks=by_week,
@@ -225,8 +231,11 @@ def _count(connection: Connection, expression: ColumnElement[int]) -> int:
     return connection.scalar(select(expression)) or 0
 
 
-def _tally(connection: Connection, column: ColumnElement[str | None]) -> dict[str, int]:
-    rows = connection.execute(select(column, func.count()).group_by(column))
+def _tally(
+    connection: Connection, column: ColumnElement[str | None], which: ColumnElement[bool] | None = None
+) -> dict[str, int]:
+    counting = select(column, func.count()).group_by(column)
+    rows = connection.execute(counting if which is None else counting.where(which))
     counted = {name if name is not None else "unknown": count for name, count in rows}
     return dict(sorted(counted.items(), key=lambda item: (-item[1], item[0])))
 

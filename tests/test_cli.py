@@ -51,7 +51,7 @@ def test_help_imports_nothing_heavy() -> None:
         (["approve", "abcd", "--by", "me"], 4, "factory train"),
         (["rollback", "--by", "me"], 4, "promot"),
         (["status"], 4, "factory import"),
-        (["label", "push"], 2, "FACTORY_ARGILLA_API_KEY"),
+        (["label", "push"], 4, "FACTORY_ARGILLA_API_KEY"),
         (["retrain", "--if-due"], 0, "nothing due"),
         (["retrain"], 4, "factory"),
         (["nonsense"], 2, "nonsense"),

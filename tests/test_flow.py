@@ -26,7 +26,7 @@ LENIENT = {
 }
 SETTINGS = """
 [imports]
-files = ["logs.jsonl"]
+files = ["logs*.jsonl"]
 source = "flow"
 [mining]
 budget = 60
@@ -116,7 +116,9 @@ def test_from_log_lines_to_a_champion_and_back(factory: Factory) -> None:
     known = curator.questions()
     decided = curator.review(url, "scripted-curator", password, "rag-review", lambda r: curator.decide(r, known))
     assert decided.total() == pushed and decided["answer"] > 5 and decided["abstain"] > 5
-    assert factory.ask("nightly")["stages"]["pull"]["new"] == pushed
+    (factory.folder / "logs2.jsonl").write_text("garbage\n")
+    assert json.loads(factory.run("nightly", "--json", code=3))["stages"]["pull"]["new"] == pushed
+    (factory.folder / "logs2.jsonl").unlink()
     again = factory.ask("nightly")["stages"]
     assert (again["import"]["files"][0]["new"], again["mine"]["mined"], again["pull"]["new"]) == (0, 0, 0)
 

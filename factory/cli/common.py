@@ -32,6 +32,14 @@ class Report(Protocol):
         ...
 
 
+class ImportedReport(Report, Protocol):
+    """The report of a command that imports files."""
+
+    def problem(self) -> str | None:
+        """What to say of files of which nothing could be used."""
+        ...
+
+
 def settings_of(ctx: typer.Context) -> "Settings":
     """Settings, loaded once a command from `--config`, the environment and the defaults."""
     from factory.settings import Settings, load
@@ -56,6 +64,20 @@ def store_of(ctx: typer.Context) -> "Engine":
 def emit(report: Report, as_json: bool) -> None:
     """Print a report to stdout: text for people, JSON for programs."""
     typer.echo(report.model_dump_json(indent=2) if as_json else visible(report.text()))
+
+
+def emit_import(report: ImportedReport, as_json: bool) -> None:
+    """Print what an import did, then refuse files of which nothing could be used.
+
+    Raises:
+        InputError: there are such files.
+    """
+    from logs_schema.errors import InputError
+
+    emit(report, as_json)
+    problem = report.problem()
+    if problem:
+        raise InputError(problem)
 
 
 def track(items: Iterable[T], *, description: str = "", total: int | None = None) -> Iterator[T]:

@@ -6,13 +6,13 @@ from typing import Annotated
 
 import typer
 
-from factory.cli.common import AsJson, emit, settings_of, store_of, track
+from factory.cli.common import AsJson, emit, emit_import, settings_of, store_of, track
 
 feedback_app = typer.Typer(no_args_is_help=True, help="Votes, annotations and corrections that come after the logs.")
 documents_app = typer.Typer(no_args_is_help=True, help="The corpus: its documents, their versions, their texts.")
 
 Files = Annotated[list[str], typer.Argument(metavar="FILE", help="Files, folders, patterns, or - for standard input.")]
-Strict = Annotated[bool, typer.Option("--strict", help="Stop at the first row that cannot be used.")]
+Strict = Annotated[bool, typer.Option("--strict", help="Stop at the first row or file that cannot be used.")]
 RejectsFolder = Annotated[
     Path | None, typer.Option("--rejects", help="Folder for the rows that cannot be used.  [default: rejects]")
 ]
@@ -63,7 +63,7 @@ def feedback_import(
         clean=cleaner(store, settings.pii),
         track=track,
     )
-    emit(report, as_json)
+    emit_import(report, as_json)
 
 
 @documents_app.command("import")
@@ -90,7 +90,7 @@ def documents_import(
         clean=cleaner(store, settings.pii),
         track=track,
     )
-    emit(report, as_json)
+    emit_import(report, as_json)
 
 
 @documents_app.command("list")

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from factory.cli.common import AsJson, emit, moment_of, settings_of, store_of, track
-from logs_schema.errors import ConfigurationError, InputError
+from factory.cli.common import AsJson, emit, emit_import, moment_of, settings_of, store_of, track
+from logs_schema.errors import ConfigurationError
 from logs_schema.importers.formats import NAMES
 
 logs_app = typer.Typer(no_args_is_help=True, help="What was imported: read one record, or see figures over all.")
@@ -37,7 +37,9 @@ def import_(
             "[default: from the settings]",
         ),
     ] = None,
-    strict: Annotated[bool, typer.Option("--strict", help="Stop at the first line that cannot be used.")] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Stop at the first line or file that cannot be used.")
+    ] = False,
     rejects: Annotated[
         Path | None,
         typer.Option("--rejects", help="Folder for the lines that cannot be used.  [default: rejects]"),
@@ -71,13 +73,7 @@ def import_(
         workers=settings.imports.workers,
         track=track,
     )
-    emit(report, as_json)
-    for file in report.files:
-        if file.read and file.rejected == file.read:
-            where = f"as {file.format}: see {file.rejects} for the reason"
-            if file.read == 1:
-                raise InputError(f"The one line of {file.file} could not be used {where}.")
-            raise InputError(f"None of the {file.read:,} lines of {file.file} could be used {where}s.")
+    emit_import(report, as_json)
 
 
 @logs_app.command("show")

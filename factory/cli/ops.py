@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from factory.cli.common import AsJson, emit, settings_of, store_of, track
+from logs_schema.errors import FactoryError
 
 
 def init(
@@ -21,7 +22,12 @@ def nightly(ctx: typer.Context, as_json: AsJson = False) -> None:
     """Import, mine, push to the curators and pull their reviews, in this order, under one lock."""
     from factory.nightly import nightly as run
 
-    emit(run(store_of(ctx), settings_of(ctx), track=track), as_json)
+    report = run(store_of(ctx), settings_of(ctx), track=track)
+    emit(report, as_json)
+    if report.problem:
+        error = FactoryError(report.problem)
+        error.exit_code = report.exit_code
+        raise error
 
 
 def retrain(

@@ -7,9 +7,10 @@ from typing import Any
 from sqlalchemy import Connection, Engine
 
 from logs_schema.documents import Document, save_documents
-from logs_schema.importers.feeds import FeedReport, Saved, folded, import_feed, pick
+from logs_schema.importers.feeds import Saved, folded, import_feed, pick
 from logs_schema.importers.fields import moment, text_of
 from logs_schema.importers.read import Line
+from logs_schema.importers.reports import FeedReport
 from logs_schema.pii.replace import Cleaner
 from logs_schema.scores import Track, untracked
 

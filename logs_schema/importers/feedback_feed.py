@@ -8,15 +8,16 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, Engine, select
 
 from logs_schema.errors import ConfigurationError
-from logs_schema.importers.feeds import FeedReport, Saved, folded, import_feed, pick
+from logs_schema.importers.feeds import Saved, folded, import_feed, pick
 from logs_schema.importers.fields import moment, text_of
 from logs_schema.importers.parsed import about
 from logs_schema.importers.ratings import thumb_of
 from logs_schema.importers.read import Line
+from logs_schema.importers.reports import FeedReport
 from logs_schema.importers.run import check_source
 from logs_schema.pii.replace import Cleaner
-from logs_schema.records import Feedback, FeedbackKind, content_hash
-from logs_schema.rows import INTERACTION, chunks, feedback_of
+from logs_schema.records import Feedback, FeedbackKind, content_hash, record_id
+from logs_schema.rows import INTERACTION, chunks, content_hashes, feedback_of
 from logs_schema.scores import Track, untracked
 from logs_schema.store import SaveCounts, Trace, save_feedback_in
 from logs_schema.taxonomy import Signal
@@ -223,7 +224,9 @@ def _save(connection: Connection, rows: Sequence[tuple[Line, Given]]) -> Saved:
     new = len(kept - before.keys())
     changed = sum(before[key] != after[key] for key in kept & before.keys())
     counts = SaveCounts(new=new, updated=changed, unchanged=len(kept) - new - changed, forgotten=len(told - kept))
-    return Saved(counts, refused)
+    about_records = [record_id(*trace) for trace, _ in kept]
+    stored = content_hashes(connection, sorted(set(about_records)))
+    return Saved(counts, refused, waiting=sum(name not in stored for name in about_records))
 
 
 def _traces(connection: Connection, records: set[str]) -> dict[str, Trace]:

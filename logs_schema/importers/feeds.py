@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 from sqlalchemy import Connection, Engine
 
 from logs_schema.errors import ConfigurationError, InputError
@@ -13,43 +13,16 @@ from logs_schema.importers.csv_rows import FORMATS, read_rows
 from logs_schema.importers.fields import reason_of
 from logs_schema.importers.read import BATCH, Line, batches, expand
 from logs_schema.importers.rejects import Rejects
-from logs_schema.importers.run import FileReport
-from logs_schema.pii.replace import Cleaner, replaced_text
-from logs_schema.records import Value
+from logs_schema.importers.reports import FeedReport, FileReport, set_aside
+from logs_schema.pii.replace import Cleaner
 from logs_schema.rows import IMPORT_RUN
 from logs_schema.scores import Track
 from logs_schema.store import SaveCounts, writing
 from logs_schema.tables import now
 from logs_schema.visible import visible
-from logs_schema.wording import counted
 
 T = TypeVar("T")
 _HUMP = re.compile("(?<=[a-z])(?=[A-Z])")
-
-
-class FeedReport(Value):
-    """What importing files of a feed did."""
-
-    what: str
-    """What `new`, `updated` and `unchanged` count, such as `feedback events`."""
-    files: tuple[FileReport, ...]
-    replaced: dict[str, int] = Field(default_factory=dict)
-    """Kind of personal data → placeholders put in its place."""
-
-    def text(self) -> str:
-        """A line for each file."""
-        lines, one = [], self.what.removesuffix("s")
-        for file in self.files:
-            lines.append(
-                f"{file.file}: {counted(file.read, 'row')}: {counted(file.new, f'new {one}')}, "
-                f"{file.updated:,} updated, {file.unchanged:,} unchanged, {counted(file.rejected, 'row')} rejected"
-            )
-            if file.forgotten:
-                left_out = counted(file.forgotten, "was left out, for it was", "were left out, for they were")
-                lines.append(f"  {left_out} forgotten earlier")
-            if file.rejects:
-                lines.append(f"  rejected rows and reasons: {file.rejects}")
-        return "\n".join([*lines, *replaced_text(self.replaced)])
 
 
 class Saved(NamedTuple):
@@ -58,6 +31,8 @@ class Saved(NamedTuple):
     counts: SaveCounts
     refused: Sequence[tuple[Line, str]] = ()
     """Rows that could not be saved, with the reasons."""
+    waiting: int | None = None
+    """Of what was kept: what waits for its trace. None where nothing ever waits."""
 
 
 def import_feed(
@@ -75,6 +50,8 @@ def import_feed(
 ) -> FeedReport:
     """Import files (names, folders, patterns, `-` for stdin) row by row; importing one again changes nothing.
 
+    Of several files, one that cannot be read as rows is set aside, and the others are imported.
+
     Args:
         engine: the store.
         files: what to import.
@@ -82,20 +59,21 @@ def import_feed(
         format: one of `csv_rows.FORMATS`.
         parse: a row's value; raises ValueError with the reason when it cannot be used.
         save: keeps a batch in the transaction that it is handed.
-        strict: stop at the first row that cannot be used.
+        strict: stop at the first row or file that cannot be used.
         rejects: folder for the rows that cannot be used; None only counts them.
         clean: takes personal data out of the rejected rows; `parse` takes it out of the others.
         track: progress, over the rows of each file.
 
     Raises:
-        InputError: a file is missing, empty or of no known format; with `strict`, a row is bad.
+        InputError: a file is missing or empty, or the only one cannot be used; with `strict`, a file or a row cannot.
         ConfigurationError: the format or the rejects folder cannot be used.
     """
     if format not in FORMATS:
         raise ConfigurationError(f"There is no format {format[:40]!r}. Known are {', '.join(FORMATS)}.")
-    reports = []
-    for file in expand(files):
+
+    def one(file: str) -> FileReport:
         started_at, total, read = now(), SaveCounts(), 0
+        waiting: int | None = None
         with Rejects(rejects, file, clean) as bad:
             for chunk in batches(track(read_rows(file, format), description=visible(file)), BATCH):
                 read += len(chunk)
@@ -111,6 +89,7 @@ def import_feed(
                     for line, reason in saved.refused:
                         _refuse(bad, line, reason, strict)
                 total += saved.counts
+                waiting = None if saved.waiting is None else (waiting or 0) + saved.waiting
         counts = {**total.model_dump(exclude={"forgotten"}), "rejected": bad.count}
         if not read:
             raise InputError(f"{file} holds no rows.")
@@ -118,9 +97,18 @@ def import_feed(
             run = {"file": visible(file), "format": what, "started_at": started_at, "finished_at": now()}
             connection.execute(IMPORT_RUN.insert().values(**run, **counts))
         path = str(bad.path) if bad.count and bad.path else None
-        reports.append(
-            FileReport(file=visible(file), format=format, read=read, rejects=path, forgotten=total.forgotten, **counts)
-        )
+        told = {"file": visible(file), "format": format, "rejects": path}
+        return FileReport(**told, read=read, forgotten=total.forgotten, waiting=waiting, **counts)
+
+    names = expand(files)
+    reports = []
+    for file in names:
+        try:
+            reports.append(one(file))
+        except InputError as error:
+            if strict or len(names) == 1:
+                raise
+            reports.append(set_aside(file, error, rejects, clean))
     replaced = dict(sorted(clean.counts.items())) if clean else {}
     return FeedReport(what=what, files=tuple(reports), replaced=replaced)
 

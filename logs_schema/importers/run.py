@@ -9,10 +9,9 @@ from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
-from pydantic import Field
 from sqlalchemy import Engine
 
-from logs_schema.coverage import Coverage, coverage_in, percent
+from logs_schema.coverage import Coverage, coverage_in
 from logs_schema.database import WIDE_CACHE_KIB, writing
 from logs_schema.errors import ConfigurationError, InputError
 from logs_schema.garbage import paused
@@ -24,84 +23,19 @@ from logs_schema.importers.joining import count_waiting
 from logs_schema.importers.read import BATCH, SAMPLE, Line, batches, expand, raw_lines, valued
 from logs_schema.importers.reading import Read, Way, reader
 from logs_schema.importers.rejects import Rejects
+from logs_schema.importers.reports import FileReport, ImportReport, set_aside
 from logs_schema.importers.seen import records_of
 from logs_schema.importers.tally import TABLES, Tally
-from logs_schema.importers.texts import TextsReport, import_texts
-from logs_schema.pii.replace import Cleaner, replaced_text
-from logs_schema.records import Value
+from logs_schema.importers.texts import import_texts
+from logs_schema.pii.replace import Cleaner
 from logs_schema.rows import IMPORT_RUN
 from logs_schema.scores import Track, untracked
 from logs_schema.scratch import scratch
 from logs_schema.tables import now
 from logs_schema.visible import visible
-from logs_schema.wording import counted
 
 SWEEP = 32
 """Batches between two looks for reference cycles among what is young: few are made."""
-
-
-class FileReport(Value):
-    """What importing one file did."""
-
-    file: str
-    format: str
-    read: int
-    """Lines, blank ones not counted."""
-    new: int
-    """Records that were not in the store."""
-    updated: int
-    """Records whose content (feedback included) changed."""
-    unchanged: int
-    rejected: int
-    """Lines that could not be used."""
-    forgotten: int = 0
-    """Records that were left out because they had been forgotten."""
-    rejects: str | None = None
-    """File that holds them with the reasons."""
-
-
-class ImportReport(Value):
-    """What an import did."""
-
-    files: tuple[FileReport, ...]
-    texts: tuple[TextsReport, ...] = ()
-    """What chunk stores gave to contexts without text."""
-    pending: int
-    """Traces in the store that wait for spans before they become a record."""
-    coverage: Coverage
-    """What the records of these files hold."""
-    replaced: dict[str, int] = Field(default_factory=dict)
-    """Kind of personal data → placeholders put in its place."""
-    seconds: float
-
-    def text(self) -> str:
-        """Plain text for a terminal."""
-        lines = []
-        for file in self.files:
-            lines.append(
-                f"{file.file}: {file.format}, {counted(file.read, 'line')}: {counted(file.new, 'new record')}, "
-                f"{file.updated:,} updated, {file.unchanged:,} unchanged, {counted(file.rejected, 'line')} rejected"
-            )
-            if file.forgotten:
-                forgotten = counted(file.forgotten, "record was", "records were")
-                lines.append(f"  {forgotten} forgotten earlier and left out")
-            if file.rejects:
-                lines.append(f"  rejected lines and reasons: {file.rejects}")
-        lines += [given.text() for given in self.texts]
-        held = self.coverage
-        lines.append(
-            f"Of {counted(held.records, 'record')}: {percent(held.with_feedback, held.records)} with feedback, "
-            f"{percent(held.with_prompt, held.records)} with a known prompt; "
-            f"of {counted(held.contexts, 'context')}: {percent(held.contexts_with_text, held.contexts)} with text."
-        )
-        lines += [f"  {lack}" for lack in held.lacks()]
-        lines += replaced_text(self.replaced)
-        if self.pending:
-            waiting = counted(self.pending, "trace waits for the rest of its", "traces wait for the rest of their")
-            lines.append(f"{waiting} spans.")
-        read = sum(file.read for file in self.files)
-        lines.append(f"{counted(read, 'line')} in {self.seconds:.1f} s.")
-        return "\n".join(lines)
 
 
 def import_files(
@@ -120,12 +54,14 @@ def import_files(
 ) -> ImportReport:
     """Import log files (names, glob patterns, `-` for stdin); importing one again changes nothing.
 
+    Of several files, one that cannot be read or has no known format is set aside, and the others are imported.
+
     Args:
         engine: the store.
         files: what to import.
         format: one of `formats.NAMES`.
         source: name of the application, where a line does not give one.
-        strict: stop at the first line that cannot be used.
+        strict: stop at the first line or file that cannot be used.
         rejects: folder for the lines that cannot be used; None only counts them.
         occurred_at: moment of records whose format tells none (evaluation sets); else `fields.UNDATED`.
         chunks: chunk stores, which give a text to stored contexts that have none (see `texts.import_texts`).
@@ -135,7 +71,7 @@ def import_files(
         track: progress, over the lines of each file.
 
     Raises:
-        InputError: a file is missing, empty or of no known format; with `strict`, a line is bad.
+        InputError: a file is missing or empty, or the only one cannot be used; with `strict`, a file or a line cannot.
         ConfigurationError: the source name, the format or the rejects folder cannot be used.
     """
     check_name(format)
@@ -144,11 +80,12 @@ def import_files(
         raise ConfigurationError(f"--occurred-at is a day of the years {FIRST_YEAR} to {LAST_YEAR}.")
     began = time.monotonic()
     stores = expand(chunks)
-    how = _How(format, source, strict, rejects, occurred_at, clean)
+    names = expand(files)
+    how = _How(format, source, strict, rejects, occurred_at, clean, alone=len(names) == 1)
     with scratch(TABLES) as tables:
         tally = Tally(tables)
         with paused(), closing(Readers(engine, clean, workers)) as readers:
-            reports = [_import_file(engine, file, how, readers, tally, track) for file in expand(files)]
+            reports = [_import_file(engine, file, how, readers, tally, track) for file in names]
         texts = import_texts(engine, stores, strict=strict, rejects=rejects, clean=clean, track=track)
         with engine.connect() as connection:
             coverage = sum((coverage_in(connection, some) for some in tally.touched()), Coverage())
@@ -172,12 +109,19 @@ class _How(NamedTuple):
     rejects: Path | None
     occurred_at: datetime | None
     clean: Cleaner | None
+    alone: bool
+    """It is one file."""
 
 
 def _import_file(engine: Engine, file: str, how: _How, readers: Readers, tally: Tally, track: Track) -> FileReport:
     lines = raw_lines(file)
-    sample = next(batches(lines, SAMPLE), [])
-    format = recognise([valued(line) for line in sample], file, how.format).name
+    try:
+        sample = next(batches(lines, SAMPLE), [])
+        format = recognise([valued(line) for line in sample], file, how.format).name
+    except InputError as error:
+        if how.strict or how.alone:
+            raise
+        return set_aside(file, error, how.rejects, how.clean)
     with writing(engine) as connection:
         begun = connection.execute(
             IMPORT_RUN.insert().values(file=visible(file), format=format, **_counts({}, 0), started_at=now())

@@ -57,7 +57,7 @@ def test_nobody_there(free_url: str, tmp_path: Path) -> None:
 
 
 def test_no_key_at_all(free_url: str, tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match=r"set \$FACTORY_ARGILLA_API_KEY"):
+    with pytest.raises(NotReadyError, match=r"set \$FACTORY_ARGILLA_API_KEY"):
         connect(settings(free_url, tmp_path))
 
 

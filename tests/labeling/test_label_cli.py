@@ -31,8 +31,8 @@ def project(tmp_path: Path, free_url: str, monkeypatch: pytest.MonkeyPatch) -> P
     ("command", "code", "message"),
     [
         (["serve"], 4, "run `factory label install` once"),
-        (["push"], 2, "There is no API key for Argilla"),
-        (["pull"], 2, "There is no API key for Argilla"),
+        (["push"], 4, "There is no API key for Argilla"),
+        (["pull"], 4, "There is no API key for Argilla"),
         (["push", "--limit", "0"], 2, "--limit"),
     ],
 )

@@ -103,3 +103,53 @@ def test_the_figures(engine: Engine) -> None:
         )
     view = record_view(engine, "trace-1")
     assert view.finding and view.finding.outdated and "It says more than the passage." in view.text()
+
+
+def test_a_garbage_file_among_others_is_set_aside(home: Path) -> None:
+    (home / "logs").mkdir()
+    (home / "logs/aa.jsonl").write_text("garbage\n")
+    write_lines(home / "logs/ab.jsonl", [{"something": "else"}])
+    write_lines(home / "logs/b.jsonl", [{"query": "q", "response": "r", "timestamp": "2026-01-01"}])
+    strict = runner.invoke(app, ["import", "logs", "--strict"])
+    assert strict.exit_code == 3 and not strict.stdout and "aa.jsonl is not a log" in strict.stderr
+    result = runner.invoke(app, ["import", "logs"])
+    assert result.exit_code == 3
+    assert "b.jsonl: native, 1 line: 1 new record," in result.stdout
+    assert "aa.jsonl: set aside" in result.stdout and "The format of logs/ab.jsonl is not known" in result.stdout
+    assert "aa.jsonl is not a log of JSON objects" in result.stderr and "1 more file nothing" in result.stderr
+    files = json.loads(runner.invoke(app, ["import", "logs", "--json"]).stdout)["files"]
+    assert [bool(file["problem"]) for file in files] == [True, True, False]
+    assert "not a log" in Path(files[0]["rejects"]).read_text()
+    alone = runner.invoke(app, ["import", "logs/aa.jsonl"])
+    assert alone.exit_code == 3 and not alone.stdout
+
+
+def test_feedback_that_waits_for_its_trace_is_told_apart(home: Path, engine: Engine) -> None:
+    write_lines(home / "votes.jsonl", [{"trace_id": f"trace-{n}", "thumbs": "up"} for n in (1, 2, 3)])
+    command = ["feedback", "import", "votes.jsonl", "--source", "desk"]
+    early = runner.invoke(app, command)
+    assert early.exit_code == 0
+    assert "3 feedback events: 0 are about stored records, 3 wait for their trace" in early.stdout
+    assert "3 feedback events for their trace" in runner.invoke(app, ["logs", "stats"]).stdout
+    save_records(engine, [record(1)])
+    again = runner.invoke(app, command)
+    assert "3 feedback events: 1 is about a stored record, 2 wait for their trace" in again.stdout
+    figures = store_stats(engine)
+    assert (figures.feedback, figures.feedback_waiting) == ({"vote": 1}, {"vote": 2})
+    assert "waiting feedback  vote 2" in figures.text()
+
+
+@pytest.mark.parametrize("what", ["feedback", "documents"])
+def test_rows_of_which_none_could_be_used_exit_with_3_and_garbage_among_files_is_set_aside(
+    home: Path, what: str
+) -> None:
+    write_lines(home / "bad.jsonl", [{"nothing": 1}, {"nothing": 2}])
+    result = runner.invoke(app, [what, "import", "bad.jsonl"])
+    assert result.exit_code == 3 and "0 new" in result.stdout
+    assert "None of the 2 rows of bad.jsonl could be used as " in result.stderr
+    (home / "empty.csv").write_text("trace_id,thumbs\n")
+    write_lines(home / "good.jsonl", [{"trace_id": "t", "thumbs": "up", "doc_id": "d", "text": "t", "version": "1"}])
+    result = runner.invoke(app, [what, "import", "empty.csv", "good.jsonl"])
+    assert result.exit_code == 3 and "empty.csv holds no rows" in result.stderr
+    assert "good.jsonl: 1 row: 1 new" in result.stdout
+    assert runner.invoke(app, [what, "import", "empty.csv", "good.jsonl", "--strict"]).exit_code == 3
