@@ -9,6 +9,7 @@ from sqlalchemy import Connection, case, func, select
 from logs_schema.records import Value
 from logs_schema.rows import CONTEXT, FINDING, INTERACTION, PAGED
 from logs_schema.taxonomy import Failure, QueueReason, Route
+from logs_schema.wording import counted
 
 PERSON = func.coalesce(INTERACTION.c.user_id, INTERACTION.c.session_id, INTERACTION.c.id)
 """Who asked: the user, else the session, else nobody known (each record then counts as somebody else's)."""
@@ -56,8 +57,9 @@ class Factors(Value):
         said = "nobody said how good it was"
         if self.feedback is not None:
             said = f"{self.unhappy} unhappy, mean vote {self.feedback:+.2f}"
+        flagged = f"{counted(self.asked, 'flagged answer')} to {counted(self.people, 'person', 'people')}"
         return (
-            f"{self.confidence:.2f} sure × {self.impact:.2f} impact (asked {self.asked:,} × by {self.people:,}, {said})"
+            f"{self.confidence:.2f} sure × {self.impact:.2f} impact ({flagged}, {said})"
             f" × {self.fixability:.2f} fixable × {self.diversity:.2f} diverse"
         )
 

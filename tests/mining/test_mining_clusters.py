@@ -54,7 +54,7 @@ def test_a_question_asked_often_takes_one_place(engine: Engine, make: Any) -> No
     assert sum(report.waiting.values()) == 3 and report.duplicates == 59 and report.left == 0
     first = list_queue(engine).entries[0]
     assert first.factors is not None and (first.factors.asked, first.factors.people) == (60, 60)
-    assert "asked 60 × by 60" in list_queue(engine).text()
+    assert "60 flagged answers to 60 people" in list_queue(engine).text()
 
 
 @pytest.mark.parametrize(
