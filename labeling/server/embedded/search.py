@@ -4,6 +4,7 @@ Everything a search engine would index is in that database already, and Argilla 
 calls the engine. So nothing is written here: each question is answered by a query.
 """
 
+import hashlib
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -115,7 +116,7 @@ class SqliteSearch(SearchEngine):  # type: ignore[misc]
             conditions.append(_condition(filter))
         order: list[Any] = [_sorted(step) for step in sort or ()]
         if not order and user_id is not None:
-            order = [func.substr(type_coerce(Record.id, String), 1 + UUID(str(user_id)).int % 12, 20)]
+            order = _own_order(user_id)
         page = select(Record.id).where(*conditions).order_by(*order, Record.inserted_at, Record.id)
         items = [SearchResponseItem(record_id=row[0]) for row in await _rows(page.offset(offset).limit(limit))]
         total = await _scalar(select(func.count()).select_from(Record).where(*conditions))
@@ -251,6 +252,16 @@ def _moment(bound: float | str) -> datetime:
     except (ValueError, OverflowError, OSError) as error:
         raise UnprocessableEntityError(f"{bound!r} is not a moment; write it like 2026-01-31T12:00:00.") from error
     return moment if moment.tzinfo is None else moment.astimezone(UTC).replace(tzinfo=None)
+
+
+def _own_order(user_id: UUID | str) -> list[Any]:
+    """Identifiers are random: so their digits, in an alphabet of the user's own, put records in a random order."""
+    seed = str(UUID(str(user_id)))
+    alphabet = "".join(
+        sorted("0123456789abcdef", key=lambda digit: hashlib.sha256(f"{seed} {digit}".encode()).digest())
+    )
+    identifier = type_coerce(Record.id, String)
+    return [func.instr(alphabet, func.substr(identifier, place, 1)) for place in range(1, 13)]
 
 
 def _sorted(step: Any) -> Any:
